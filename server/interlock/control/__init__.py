@@ -1,0 +1,1 @@
+"""The owner's local socket: how other processes of the same user talk to the one that owns the store."""

@@ -1,0 +1,217 @@
+"""The guard: analysis and decision, put together for one host's facts. It asks hosts for paths; it runs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from interlock.ports import Hosts, PathQuery
+from interlock_policies.engine import PolicyEngine
+from interlock_policies.facts import Decision, HostFacts, Principal, Rule, Situation, Verdict
+from interlock_policies.recover import correction
+from interlock_policies.scope import honest_declaration, path_queries, resolved, undeclared
+from interlock_policies.shell.analyse import Analyser
+from interlock_tools.call import Call, Json
+from interlock_tools.catalog import Tool
+from interlock_tools.effects import Effect, EffectKind, Effects
+from interlock_tools.errors import ArgumentInvalid, EffectUndeclared, PolicyDenied, Recovery, Refusal
+from interlock_tools.postconditions import check_commands, check_effects
+
+PATHS_MAX = 256
+CORRECTIONS_TRIED_MAX = 4
+TARGETS_SHOWN_MAX = 5
+RULES_SAID_MAX = 3
+
+NONE_GIVEN = "(the caller gave no reason; this declaration was derived from the command)"
+
+
+class Guard:
+    """Holds the policy in force; `engine` is swapped whole, never changed."""
+
+    def __init__(self, engine: PolicyEngine, analyser: Analyser, hosts: Hosts, command_chars_max: int) -> None:
+        self.engine = engine
+        self._command_chars_max = command_chars_max
+        self._analyser = analyser
+        self._hosts = hosts
+        self._reading = asyncio.Lock()
+
+    async def analyse(self, call: Call, tool: Tool, facts: HostFacts) -> Effects | Refusal:
+        """What the call means on this host: inferred effects with every path resolved there, beside the declared."""
+        inferred = await self._inferred(call, tool, facts)
+        if isinstance(inferred, Refusal):
+            return inferred
+        measured = await self._postconditions(call, facts)
+        if isinstance(measured, Refusal):
+            return measured
+        whole = joined(inferred, measured)
+        return await self._resolve(replace(whole, declared=call.declaration), facts)
+
+    async def _inferred(self, call: Call, tool: Tool, facts: HostFacts) -> Effects | Refusal:
+        command = call.arguments.get("command")
+        if tool.name != "shell_run" or not isinstance(command, str):
+            return Effects(inferred=tool.effects(call))
+        cwd = call.arguments.get("cwd")
+        meant = await self._read(command, cwd or facts.cwd, facts.home)
+        if isinstance(meant, Refusal) or not cwd:
+            return meant
+        # Where it stands is looked at too: ls and grep -r read it without naming it.
+        return replace(meant, inferred=(*meant.inferred, Effect(EffectKind.READ, cwd, "cd")))
+
+    async def _postconditions(self, call: Call, facts: HostFacts) -> Effects | Refusal:
+        """What measuring the call's checks means: they are decided together with the call."""
+        whole = Effects(inferred=tuple(check_effects(call.verify)))
+        for command in check_commands(call.verify):
+            meant = await self._read(command, facts.cwd, facts.home)
+            if isinstance(meant, Refusal):
+                return replace(meant, path="verify")
+            if meant.changes:
+                reason = "a command_ok check may only read, and its command would do more or cannot be read"
+                return ArgumentInvalid(path="verify", reason=reason)
+            whole = joined(whole, meant)
+        return whole
+
+    async def _read(self, command: str, cwd: str, home: str) -> Effects | Refusal:
+        known = self._analyser.known(command, cwd=cwd, home=home)
+        if known is not None:
+            return known
+        # The first reading starts a process: it happens in a thread, one at a time, and the loop goes on meanwhile.
+        async with self._reading:
+            return await asyncio.to_thread(
+                self._analyser.analyse, command, cwd=cwd, home=home, command_chars_max=self._command_chars_max
+            )
+
+    async def _resolve(self, effects: Effects, facts: HostFacts) -> Effects | Refusal:
+        queries = path_queries(effects)
+        if len(queries) > PATHS_MAX:
+            return PolicyDenied(reason=f"it names {len(queries)} paths, more than {PATHS_MAX} can be decided at once")
+        if not queries:
+            return effects
+        found = await self._hosts.resolve(facts.name, [PathQuery(path, follow) for path, follow in queries])
+        if isinstance(found, Refusal):
+            return found
+        return resolved(effects, {(query.path, query.follow): real for query, real in found.items()})
+
+    def decide(
+        self, principal: Principal, facts: HostFacts, call: Call, effects: Effects, situation: Situation
+    ) -> Decision:
+        """The policy in force on this call, for what was granted so far."""
+        return self.engine.decide(principal, facts, call, effects, situation)
+
+    async def refusal(
+        self, principal: Principal, facts: HostFacts, call: Call, tool: Tool, effects: Effects, decision: Decision
+    ) -> Refusal | None:
+        """Why this decision refuses the call, with a recovery that was tried and would pass; None = it does not."""
+        beyond = undeclared(effects) if tool.name == "shell_run" else ()
+        if beyond:
+            return await self._undeclared(principal, facts, call, tool, effects, decision, beyond)
+        if decision.verdict is not Verdict.DENY:
+            return None
+        return PolicyDenied(reason=_why(decision), rules=decision.rule_ids, allowed=tuple(facts.workspace))
+
+    async def _undeclared(
+        self,
+        principal: Principal,
+        facts: HostFacts,
+        call: Call,
+        tool: Tool,
+        effects: Effects,
+        decision: Decision,
+        beyond: tuple[Effect, ...],
+    ) -> Refusal:
+        reason = f"it would {_sentence(beyond)}"
+        refusal = EffectUndeclared(reason=reason, rules=decision.rule_ids)
+        corrected = await self._corrected(principal, facts, call, tool, beyond)
+        if corrected:
+            because = "This is the command that does what was declared; it was analysed and decided already."
+            return refusal.with_recovery(Recovery.change({"command": corrected}, because))
+        honest = honest_declaration(effects)
+        if not call.intent:
+            honest["intent"] = NONE_GIVEN
+        widened = replace(effects, declared=_widened(call, honest))
+        if self.decide(principal, facts, call, widened, Situation()).verdict is Verdict.DENY:
+            because = f"Policy would deny it with an honest declaration too: {_why(decision)}."
+            return refusal.with_recovery(Recovery.give_up(because))
+        return refusal.with_recovery(Recovery.change(honest, "This declares what the command would do."))
+
+    async def _corrected(
+        self,
+        principal: Principal,
+        facts: HostFacts,
+        call: Call,
+        tool: Tool,
+        beyond: tuple[Effect, ...],
+    ) -> str:
+        """A command that stays within what was declared and is not denied, or "" where none is near."""
+        command = str(call.arguments["command"])
+        cwd = call.arguments.get("cwd") or facts.cwd
+        for candidate in correction(command, call.declaration, beyond, cwd)[:CORRECTIONS_TRIED_MAX]:
+            trial = replace(call, arguments={**call.arguments, "command": candidate})
+            meant = await self.analyse(trial, tool, facts)
+            if isinstance(meant, Refusal) or undeclared(meant):
+                continue
+            if self.decide(principal, facts, trial, meant, Situation()).verdict is not Verdict.DENY:
+                return candidate
+        return ""
+
+
+def joined(first: Effects, second: Effects) -> Effects:
+    """Both together: everything that either would do. The declaration is the first one's."""
+    return replace(
+        first,
+        inferred=tuple(dict.fromkeys(first.inferred + second.inferred)),
+        programs=tuple(dict.fromkeys(first.programs + second.programs)),
+        unknown_programs=tuple(dict.fromkeys(first.unknown_programs + second.unknown_programs)),
+        opaque=tuple(dict.fromkeys(first.opaque + second.opaque)),
+        privileged=first.privileged or second.privileged,
+        downloads_to_shell=first.downloads_to_shell or second.downloads_to_shell,
+    )
+
+
+def effects_json(effects: Effects) -> dict[str, Json]:
+    """The analysis as it is recorded and shown."""
+    return {
+        "declared": {
+            "writes": list(effects.declared.writes),
+            "deletes": list(effects.declared.deletes),
+            "services": list(effects.declared.services),
+            "network": effects.declared.network.value,
+        },
+        "inferred": [
+            {"kind": e.kind.value, "target": e.target, "by": e.by, "recursive": e.recursive, "exact": e.exact}
+            for e in effects.inferred
+        ],
+        "programs": list(effects.programs),
+        "unknown_programs": list(effects.unknown_programs),
+        "opaque": list(effects.opaque),
+        "privileged": effects.privileged,
+    }
+
+
+def _widened(call: Call, honest: dict[str, Json]) -> Json:
+    return replace(
+        call.declaration,
+        writes=tuple(honest.get("writes", call.declaration.writes)),
+        deletes=tuple(honest.get("deletes", call.declaration.deletes)),
+        services=tuple(honest.get("services", call.declaration.services)),
+        network=type(call.declaration.network)(honest.get("network", call.declaration.network)),
+    )
+
+
+def _sentence(effects: tuple[Effect, ...]) -> str:
+    shown = ", ".join(f"{effect.kind.value} {effect.target}" for effect in effects[:TARGETS_SHOWN_MAX])
+    more = len(effects) - TARGETS_SHOWN_MAX
+    return shown + (f" and {more} more" if more > 0 else "") + ", which it does not declare"
+
+
+def _why(decision: Decision) -> str:
+    if decision.errors:
+        return "the policy engine met an error, and an error denies"
+    if not decision.rules:
+        return "no rule permits it, and what nothing permits is denied"
+    return "; ".join(_said(rule) for rule in decision.rules[:RULES_SAID_MAX])
+
+
+def _said(rule: Rule) -> str:
+    """A rule in words: its title, and what would help."""
+    title, hint = rule.title.rstrip("."), rule.hint.rstrip(".")
+    return f"{title} ({hint})" if title and hint else title or hint or rule.id

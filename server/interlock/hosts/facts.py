@@ -1,0 +1,89 @@
+"""Facts of a host: its home and working directory, asked of it once a connection. It changes nothing there."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import replace
+
+import asyncssh
+
+from interlock.hosts.commands import Surroundings
+from interlock.hosts.dial import login_user
+from interlock.hosts.faults import Faulted, describe, unreachable
+from interlock.hosts.link import Link, Live
+from interlock.hosts.quick import ask
+from interlock.hosts.resolve import resolve_paths
+from interlock.hosts.sandbox import home_beside
+from interlock.ports import PathQuery
+from interlock.settings import facts_of
+from interlock_policies.facts import HostFacts
+from interlock_tools.errors import Refusal
+
+_HOME = "home"
+
+
+async def surroundings(link: Link, live: Live) -> Surroundings:
+    """The home of whom the host's commands run as, and where they start. Raises Faulted."""
+    if _HOME not in live.known:
+        live.known[_HOME] = await _home(link, live)
+    home = live.known[_HOME]
+    return Surroundings(home, link.host.cwd or home or "/")
+
+
+async def _home(link: Link, live: Live) -> str:
+    if link.host.embedded:
+        return home_beside(link.host.cwd)
+    home = ""
+    if not link.host.become:
+        home = await _login_home(link, live)
+    if not home:
+        said = await ask(link, live, "printf %s ~")  # with HOME unset bash asks the system's own list of users
+        home = said.stdout.strip()
+    return posixpath.normpath(home) if home.startswith("/") else "/"
+
+
+async def _login_home(link: Link, live: Live) -> str:
+    """Where the login's file channel begins; "" where the host offers none."""
+    try:
+        async with link.files(live) as sftp:
+            return str(await sftp.realpath("."))
+    except asyncssh.ChannelOpenError:
+        raise
+    except (OSError, asyncssh.Error) as fault:
+        raise unreachable(f"the host did not say where its home is: {describe(fault)}") from None
+    except Faulted:
+        if live.lost.is_set():
+            raise
+        return ""
+
+
+async def facts(link: Link, live: Live, timeout_seconds: float) -> HostFacts:
+    """What policy knows of this host, its places resolved there: effects are compared with them. Raises Faulted."""
+    around = await surroundings(link, live)
+    if live.facts is None:
+        known = facts_of(link.host, home=around.home)
+        known = known if known.user else replace(known, user=login_user(link.host))
+        live.facts = await _with_real_places(known, link, live, timeout_seconds)
+    return live.facts
+
+
+async def _with_real_places(known: HostFacts, link: Link, live: Live, timeout_seconds: float) -> HostFacts:
+    """The same facts with links followed. A protected tree stays protected under its written name too."""
+    places = dict.fromkeys((known.home, *known.workspace, *known.protected))
+    queries = [PathQuery(place) for place in places if place.startswith("/")]
+    try:
+        async with link.files(live) as sftp:
+            found = await resolve_paths(sftp, queries, timeout_seconds, lenient=not live.is_openssh)
+    except Faulted:
+        if live.lost.is_set():
+            raise
+        return known  # no files on this host: no path of it can be resolved, and so none is decided
+    if isinstance(found, Refusal):
+        raise Faulted(found, counts=False)
+    real = {query.path: path for query, path in found.items()}
+    return replace(
+        known,
+        home=real.get(known.home, known.home),
+        workspace=tuple(real.get(place, place) for place in known.workspace),
+        protected=tuple(dict.fromkeys([*known.protected, *(real.get(place, place) for place in known.protected)])),
+    )

@@ -1,0 +1,199 @@
+"""A link: the one pooled connection to one host, made once for all who ask, replaced when it fails. It runs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import asyncssh
+
+from interlock.hosts.channel import CommandChannel, Sink, open_channel
+from interlock.hosts.faults import Faulted, describe, no_files, unreachable
+from interlock.hosts.gate import SessionGate
+from interlock.hosts.waiting import WaitingShell
+from interlock.hosts.wire import Exec
+from interlock.settings import HostSettings, Limits
+from interlock_policies.facts import HostFacts
+
+CLOSE_SECONDS = 2.0
+SHELL_SESSIONS_MIN = 5  # below this many, no shell is left waiting for the next command
+SFTP_SHARED_SESSIONS_MIN = 3  # below this many sessions, a file channel is not kept open between calls
+
+
+@dataclass(eq=False)
+class Live:
+    """One generation of the connection. `sftp` is its file channel, opened once for all who ask."""
+
+    connection: asyncssh.SSHClientConnection
+    lost: asyncio.Event
+    sftp: asyncio.Task[asyncssh.SFTPClient] | None = None
+    waiting: WaitingShell | None = None  # made at the first command; not where there are few sessions
+    known: dict[str, str] = field(default_factory=dict)  # what was learned of the host over this connection
+    facts: HostFacts | None = None
+
+    @property
+    def is_openssh(self) -> bool:
+        """Whether the server says that it is OpenSSH."""
+        return "OpenSSH" in str(self.connection.get_extra_info("server_version", ""))
+
+
+Dial = Callable[[Callable[[], None]], Awaitable[asyncssh.SSHClientConnection]]
+OpenSftp = Callable[[asyncssh.SSHClientConnection], Awaitable[asyncssh.SFTPClient]]
+
+
+class Link:
+    """Shares one connecting task among concurrent first users; a dropped or wedged generation is never used again."""
+
+    def __init__(self, host: HostSettings, dial: Dial, open_sftp: OpenSftp, limits: Limits) -> None:
+        self.host = host
+        self._dial = dial
+        self._open_sftp = open_sftp
+        self._limits = limits
+        self._live: Live | None = None
+        self._connecting: asyncio.Task[Live] | None = None
+        keeps_sftp = host.sessions_max >= SFTP_SHARED_SESSIONS_MIN
+        self._keeps_sftp = keeps_sftp
+        # A shell of another user is never left waiting; one session in few is too many; in process it gains nothing.
+        self.keeps_shell = host.sessions_max >= SHELL_SESSIONS_MIN and not host.become and not host.embedded
+        self.gate = SessionGate(
+            host.sessions_max - int(keeps_sftp) - int(self.keeps_shell),
+            limits.session_queue_max,
+            limits.session_wait_seconds,
+        )
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a connection right now."""
+        return self._live is not None and not self._live.lost.is_set()
+
+    async def live(self) -> Live:
+        """The connection, made where there is none. Raises Faulted."""
+        if self._live is not None:
+            if not self._live.lost.is_set():
+                return self._live
+            self.drop(self._live)
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.create_task(self._connect(), name=f"connect {self.host.name}")
+            self._connecting.add_done_callback(_look_at_result)
+        return await asyncio.shield(self._connecting)
+
+    async def _connect(self) -> Live:
+        lost = asyncio.Event()
+        connection = await self._dial(lost.set)
+        self._live = Live(connection, lost)
+        return self._live
+
+    def drop(self, live: Live) -> None:
+        """Give this generation up: whatever runs on it ends as lost, the next caller gets a new one."""
+        if self._live is live:
+            self._live = None
+        live.lost.set()
+        if live.sftp is not None:
+            live.sftp.cancel()
+        if live.waiting is not None:
+            live.waiting.close()
+        live.connection.abort()
+
+    async def open(self, live: Live, exec_: Exec, out: Sink, err: Sink) -> CommandChannel:
+        """Start a command. A bad connection is dropped here, so that nobody meets it again.
+
+        Raises asyncssh.ChannelOpenError where no session is free, Faulted where the connection is bad.
+        """
+        try:
+            return await open_channel(live.connection, exec_, out, err, self._limits.connect_timeout_seconds)
+        except asyncssh.ChannelOpenError:
+            if live.lost.is_set() or live.connection.is_closed():
+                self.drop(live)
+                raise unreachable("the connection closed before the command was sent") from None
+            raise
+        except Faulted:
+            self.drop(live)
+            raise
+
+    @asynccontextmanager
+    async def files(self, live: Live) -> AsyncIterator[asyncssh.SFTPClient]:
+        """The file channel, shared by all who use it; one that died is replaced.
+
+        Raises Faulted, and asyncssh.ChannelOpenError where the host has no session free.
+
+        A host with few sessions has none to spare: there it takes a place in the gate and is closed after each use.
+        """
+        if self._keeps_sftp:
+            yield await self._sftp(live)
+            return
+        async with self.gate.enter():
+            sftp = await self._start_sftp(live)
+            try:
+                yield sftp
+            finally:
+                sftp.exit()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(CLOSE_SECONDS):
+                        await sftp.wait_closed()
+
+    async def _sftp(self, live: Live) -> asyncssh.SFTPClient:
+        if live.sftp is None or _is_spent(live.sftp):
+            live.sftp = asyncio.create_task(self._start_sftp(live), name=f"sftp {self.host.name}")
+            live.sftp.add_done_callback(_look_at_result)
+        return await asyncio.shield(live.sftp)
+
+    async def _start_sftp(self, live: Live) -> asyncssh.SFTPClient:
+        try:
+            async with asyncio.timeout(self._limits.connect_timeout_seconds):
+                return await self._open_sftp(live.connection)
+        except TimeoutError:
+            self.drop(live)
+            raise unreachable("the file channel did not open in time") from None
+        except (OSError, asyncssh.Error) as fault:
+            if live.lost.is_set() or live.connection.is_closed():
+                self.drop(live)
+                raise unreachable("the connection closed before the file channel was open") from None
+            if isinstance(fault, asyncssh.ChannelOpenError):
+                raise  # no session is free; nothing was sent
+            raise no_files(describe(fault)) from None
+
+    def forget_sftp(self, live: Live) -> None:
+        """Close the file channel; the next user opens another."""
+        task, live.sftp = live.sftp, None
+        if task is None:
+            return
+        if task.done() and not task.cancelled() and task.exception() is None:
+            task.result().exit()
+        else:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Close the connection and whoever still makes one."""
+        if self._connecting is not None and not self._connecting.done():
+            self._connecting.cancel()
+            with suppress(asyncio.CancelledError, Faulted):
+                await self._connecting
+        live, self._live = self._live, None
+        if live is None:
+            return
+        self.forget_sftp(live)
+        if live.waiting is not None:
+            live.waiting.close()
+        live.connection.close()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await live.connection.wait_closed()
+        except TimeoutError:
+            live.connection.abort()
+
+
+def _is_spent(task: asyncio.Task[asyncssh.SFTPClient]) -> bool:
+    """Whether this file channel failed to open, or was opened and has ended since."""
+    if not task.done():
+        return False
+    if task.cancelled() or task.exception() is not None:
+        return True
+    return task.result()._handler._writer is None  # noqa: SLF001 - asyncssh has no public way to ask
+
+
+def _look_at_result(task: asyncio.Task[object]) -> None:
+    """Mark a failure as seen: each caller that waits gets it, and there may be none left."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,188 @@
+"""The pool: every host's link, and the one road on which an authorized run reaches it. It decides nothing of policy."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import asyncssh
+
+from interlock.hosts.attempts import Attempts, Work
+from interlock.hosts.breaker import Breakers, BreakerStore, Kind
+from interlock.hosts.cancelling import taken
+from interlock.hosts.checks import measure
+from interlock.hosts.commands import CommandRun
+from interlock.hosts.diagnose import Finding, diagnose
+from interlock.hosts.ending import Ended, end_call, look_for
+from interlock.hosts.facts import facts, surroundings
+from interlock.hosts.faults import Faulted
+from interlock.hosts.files import carry_out
+from interlock.hosts.link import Link, Live
+from interlock.hosts.resolve import resolve_paths
+from interlock.hosts.roads import Roads
+from interlock.hosts.sftp import open_files
+from interlock.hosts.trust import ShownKey
+from interlock.ports import Authorization, Executed, PathQuery, Progress, Run
+from interlock.settings import Settings
+from interlock.spool import Redacting, Spool
+from interlock_policies.facts import HostFacts
+from interlock_tools.call import Check
+from interlock_tools.envelope import Attempt, Verified
+from interlock_tools.errors import Cancelled, OutcomeUnknown, Refusal
+from interlock_tools.plan import READING_PLANS, RunCommand
+
+Result = TypeVar("Result")
+Consume = Callable[[Authorization, Run], Awaitable[Refusal | None]]
+
+
+class SshHosts:
+    """Fulfils `interlock.ports.Hosts` over SSH.
+
+    `consume` is asked before anything is sent for an execution; an authorization it does not accept reaches no host.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        consume: Consume,
+        spool: Spool,
+        redactor: Redacting,
+        breakers: BreakerStore,
+        clock: Callable[[], float],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._limits = settings.limits
+        self._consume = consume
+        # At its own default level the SSH library would write every command line into the log.
+        asyncssh.set_log_level("WARNING")
+        self._spool = spool
+        self._redactor = redactor
+        self._clock = clock
+        self._breakers = Breakers(breakers, clock, self._limits.breaker_failures_max, self._limits.breaker_open_seconds)
+        self._roads = Roads(settings, os.environ if environment is None else environment, open_files)
+        self._attempts = Attempts(self._roads, self._breakers, self._limits, clock)
+
+    # ── what the line asks ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def facts(self, host: str) -> HostFacts | Refusal:
+        """What is known of a host: its settings, and its home as the host itself names it."""
+        seconds = self._limits.connect_timeout_seconds
+        return await self._read(host, Kind.FILES, lambda link, live: facts(link, live, seconds))
+
+    def members(self, group: str) -> tuple[str, ...]:
+        """The group's hosts: connected ones first, those whose breaker is open last."""
+        names = sorted(name for name, host in self._settings.hosts.items() if group in host.groups)
+        return tuple(sorted(names, key=lambda name: (self._breakers.is_open(name), not self._roads.is_up(name))))
+
+    async def resolve(self, host: str, queries: Sequence[PathQuery]) -> Mapping[PathQuery, str] | Refusal:
+        """Each path as the host's kernel would find it. PathInvalid for a loop of links or too many paths."""
+
+        async def work(link: Link, live: Live) -> Mapping[PathQuery, str] | Refusal:
+            async with link.files(live) as sftp:
+                seconds = self._limits.connect_timeout_seconds
+                try:
+                    return await resolve_paths(sftp, queries, seconds, lenient=not live.is_openssh)
+                except Faulted:
+                    link.forget_sftp(live)  # lost, or silent: the next try opens another
+                    raise
+
+        return await self._read(host, Kind.FILES, work)
+
+    async def check(self, host: str, checks: Sequence[Check], exit_code: int | None) -> tuple[Verified, ...]:
+        """Measure the postconditions on the host, in order; what cannot be measured did not pass."""
+
+        async def work(link: Link, live: Live) -> tuple[Verified, ...]:
+            around = await surroundings(link, live)
+            async with link.gate.enter():
+                return await measure(link, live, around, checks, exit_code, self._redactor.text)
+
+        found = await self._read(host, Kind.COMMAND, work)
+        if isinstance(found, Refusal):
+            detail = f"it could not be measured: {found.message}"
+            return tuple(Verified(check.check, check.target, passed=False, detail=detail) for check in checks)
+        return found
+
+    async def execute(self, leave: Authorization, run: Run, progress: Progress | None = None) -> Executed:
+        """Use up the authorization, then carry the plan out on its host.
+
+        A cancellation (of the task) ends the remote process tree, is looked after on the host, and comes back as
+        `Executed` with `Cancelled`, or with `OutcomeUnknown` where the end could not be seen; it is not raised again.
+        """
+        refusal = await self._consume(leave, run)
+        if refusal is not None:
+            return Executed({}, refusal, started=False)
+        listed: list[Attempt] = []
+        try:
+            executed = await self._carry_out(run, progress, listed)
+        except Faulted as fault:
+            executed = Executed({}, fault.refusal, started=fault.began)
+        except asyncio.CancelledError as cancelled:
+            # What had begun answers for itself; whoever is cancelled here still waited for its turn.
+            by = taken(cancelled)
+            executed = Executed({}, Cancelled(reason=f"by {by}; nothing ran"), started=False)
+        return replace(executed, attempts=tuple(listed))
+
+    async def close(self) -> None:
+        """Close every connection, each within its time."""
+        await self._roads.close()
+
+    # ── what the operator asks ───────────────────────────────────────────────────────────────────────────────────────
+
+    async def fingerprints(self, host: str) -> tuple[ShownKey, ...] | Refusal:
+        """The keys the host shows now, without logging in; for `interlock hosts trust`."""
+        try:
+            return await self._roads.shown_keys(host)
+        except Faulted as fault:
+            return fault.refusal
+
+    async def diagnose(self, host: str) -> tuple[Finding, ...]:
+        """What is wrong with a host and how to mend it, step by step; for `interlock doctor`."""
+        return await diagnose(self._roads, self._settings, host)
+
+    async def left_behind(self, host: str, call_id: str) -> tuple[int, ...] | Refusal:
+        """Process ids on the host that belong to a call, whoever started it and whenever."""
+        return await self._read(host, Kind.COMMAND, lambda link, _: look_for(link, call_id))
+
+    async def end(self, host: str, call_id: str) -> Ended | Refusal:
+        """End whatever still runs on the host for a call whose outcome is unknown."""
+        return await self._read(host, Kind.COMMAND, lambda link, _: end_call(link, call_id, None))
+
+    # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _read(self, host: str, kind: Kind, work: Work[Result]) -> Result | Refusal:
+        """Work that changes nothing: tried again on any fault of the road."""
+        try:
+            return await self._attempts.run(host, kind, work, reads=True, listed=[])
+        except Faulted as fault:
+            return fault.refusal
+
+    async def _carry_out(self, run: Run, progress: Progress | None, listed: list[Attempt]) -> Executed:
+        if isinstance(run.plan, RunCommand):
+            return await self._command(run, run.plan, progress, listed)
+
+        async def files(link: Link, live: Live) -> Executed:
+            return await carry_out(link, live, run, self._limits, self._redactor.text)
+
+        reads = isinstance(run.plan, READING_PLANS)
+        return await self._attempts.run(run.host, Kind.FILES, files, reads=reads, listed=listed, outcome=_outcome)
+
+    async def _command(self, run: Run, plan: RunCommand, progress: Progress | None, listed: list[Attempt]) -> Executed:
+        async def command(link: Link, live: Live) -> Executed:
+            around = await surroundings(link, live)
+            async with link.gate.enter():
+                started = CommandRun(link, run, plan, self._spool, self._limits)
+                return await started.carry_out(live, around, progress)
+
+        return await self._attempts.run(run.host, Kind.COMMAND, command, reads=False, listed=listed, outcome=_outcome)
+
+
+def _outcome(executed: Executed) -> tuple[str, bool]:
+    """How an execution reads in the list of attempts, and whether it counts against the host."""
+    if executed.refusal is None:
+        return "succeeded", False
+    return executed.refusal.code, isinstance(executed.refusal, OutcomeUnknown)

@@ -1,0 +1,75 @@
+"""kill -9 of the server at every step: nothing ran without a record, nothing runs twice, nothing is invented."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from home import open_home
+from interlock.records import CallRow, Life
+from interlock.trail import Step
+
+pytestmark = pytest.mark.anyio
+
+HERE = Path(__file__).parent.parent
+WAIT_SECONDS = 60
+PLACES = [(step, moment) for step in Step for moment in ("begin", "end")]
+
+
+def _kill_at(folder: Path, step: Step, moment: str, *more: str) -> None:
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, str(HERE / "killed_server.py"), str(folder), step.value, moment, *more]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    reached = done.returncode == -signal.SIGKILL
+    assert reached or done.returncode == 0, done.stderr[-2_000:]
+
+
+def _count(folder: Path) -> int:
+    counter = folder / "sandbox" / "counter"
+    return len(counter.read_text().splitlines()) if counter.exists() else 0
+
+
+async def _rows(folder: Path) -> tuple[list[CallRow], list[str]]:
+    """The recorded acting calls after a restart, and what the chain's verification says is wrong."""
+    async with open_home(folder) as home:
+        rows = [row for row in await home.app.store.calls() if row.tool == "shell_run"]
+        verification = await home.app.store.verify_chain()
+        return rows, [] if verification.ok else [str(verification)]
+
+
+@pytest.mark.parametrize(("step", "moment"), PLACES, ids=str)
+async def test_after_a_kill_the_record_tells_the_truth(tmp_path: Path, step: Step, moment: str) -> None:
+    _kill_at(tmp_path, step, moment)
+    ran = _count(tmp_path)
+    rows, wrong = await _rows(tmp_path)
+    assert not wrong
+    assert ran <= 1
+    assert len(rows) == 1 or ran == 0  # nothing reached the host without a record
+    for row in rows:
+        if row.life is Life.SETTLED:
+            assert ran == 1
+            assert row.state.value == "succeeded"
+        else:
+            assert row.life is Life.UNKNOWN
+            assert row.state.value == "unknown"
+    await _rows(tmp_path)
+    assert _count(tmp_path) == ran  # and nothing ran again by itself
+
+
+@pytest.mark.parametrize(
+    ("step", "moment"),
+    [(step, moment) for step, moment in PLACES if step in (Step.APPROVE, Step.AUTHORIZE, Step.DISPATCH, Step.SETTLE)],
+    ids=str,
+)
+async def test_an_approved_call_is_not_run_twice_by_a_kill(tmp_path: Path, step: Step, moment: str) -> None:
+    _kill_at(tmp_path, step, moment, "ask")
+    ran = _count(tmp_path)
+    rows, wrong = await _rows(tmp_path)
+    assert not wrong
+    assert ran <= 1
+    assert len(rows) == 1
+    assert (rows[0].life is Life.SETTLED) == (rows[0].state.value == "succeeded")
+    await _rows(tmp_path)
+    assert _count(tmp_path) == ran

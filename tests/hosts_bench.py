@@ -1,0 +1,89 @@
+"""Hosts under test: an inventory, its SshHosts, and short ways to run a plan there with leave granted."""
+
+# ruff: noqa: ASYNC240 - the folder of a test is made directly
+
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from interlock.hosts import SshHosts
+from interlock.hosts.breaker import BreakerStore, ForgetfulBreakers
+from interlock.ports import Authorization, Executed, Progress, Run
+from interlock.settings import HostSettings, Limits, Settings
+from interlock.spool import Spool
+from interlock_policies.redact import Redactor
+from interlock_tools.plan import Plan, RunCommand
+
+LIMITS = Limits(connect_timeout_seconds=3.0, login_timeout_seconds=3.0, progress_seconds=0.2)
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Bench:
+    """Hosts under test, with leave granted to everything but what `refuses` holds."""
+
+    hosts: SshHosts
+    spool: Spool
+    state: Path
+    consumed: list[str]
+
+    async def do(
+        self,
+        plan: Plan,
+        *,
+        host: str = "box",
+        seconds: float = 20.0,
+        declared: tuple[str, ...] = (),
+        call_id: str = "",
+        progress: Progress | None = None,
+    ) -> Executed:
+        call_id = call_id or f"call-{next(_numbers)}"
+        leave = Authorization(call_id, "digest", "plan", host, "policy", "nonce", 0.0, 1.0)
+        run = Run(call_id, "digest", host, plan, seconds, declared)
+        return await self.hosts.execute(leave, run, progress)
+
+    async def sh(self, command: str, **more: object) -> Executed:
+        fields = {name: more.pop(name) for name in ("cwd", "stdin", "environment") if name in more}
+        return await self.do(RunCommand(command, **fields), **more)
+
+
+@asynccontextmanager
+async def bench_of(
+    folder: Path,
+    *entries: HostSettings,
+    limits: Limits = LIMITS,
+    breakers: BreakerStore | None = None,
+    secrets: tuple[str, ...] = (),
+    clock: Callable[[], float] = time.time,
+    environment: dict[str, str] | None = None,
+) -> AsyncIterator[Bench]:
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = Settings(folder, hosts={entry.name: entry for entry in entries}, limits=limits)
+    redactor = Redactor(secrets)
+    spool = Spool(folder / "output", limits.output_bytes_max, redactor)
+    consumed: list[str] = []
+
+    async def consume(leave: Authorization, run: Run) -> None:
+        consumed.append(run.call_id)
+
+    hosts = SshHosts(
+        settings,
+        consume=consume,
+        spool=spool,
+        redactor=redactor,
+        breakers=breakers or ForgetfulBreakers(),
+        clock=clock,
+        environment=environment or {},
+    )
+    try:
+        yield Bench(hosts, spool, folder, consumed)
+    finally:
+        await hosts.close()
+
+
+def quick(**changes: object) -> Limits:
+    """The tests' limits with some changed."""
+    return replace(LIMITS, **changes)

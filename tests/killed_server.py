@@ -1,0 +1,29 @@
+"""A server that kills itself (SIGKILL) at one step of the line: `killed_server.py FOLDER STEP begin|end [ask]`."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from home import open_home
+from interlock.trail import Step
+
+
+async def main(folder: Path, step: str, moment: str, *, ask: bool) -> None:
+    def on_step(at: Step, when: str) -> None:
+        if (at.value, when) == (step, moment):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async with open_home(folder, on_step=on_step) as home:
+        counter = str(folder / "sandbox" / "counter")
+        if not ask:
+            await home.call("shell_run", command="echo x >> counter", writes=[counter], intent="Count once")
+            return
+        asked = await home.ask(name="counter", content=r"x\n")
+        await home.app.approve(asked["result"]["approval_id"], True, "mira", "")
+        await home.call("call_status", call_id=asked["call_id"], wait_seconds=20)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], ask=sys.argv[4:] == ["ask"]))
