@@ -97,10 +97,6 @@ class LiveCalls:
         """The ids of the calls that run in this process now."""
         return tuple(self._running)
 
-    def is_running(self, call_id: str) -> bool:
-        """Whether the call runs in this process now."""
-        return call_id in self._running
-
     async def end(self, call_id: str, by: str) -> bool:
         """End a running call with its remote process group; False where it does not run here."""
         live = self._running.get(call_id)
