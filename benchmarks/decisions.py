@@ -67,7 +67,7 @@ def main() -> None:
 
                 def once(number: int) -> object:
                     effects = made(number if state == "cold" else 0)  # noqa: B023 - called within this round
-                    return engine.decide(OPERATOR, host, CALL, effects, Situation())  # noqa: B023 - as above
+                    return engine.decide(OPERATOR, host, CALL, effects, Situation(containment=2))  # noqa: B023 - as above
 
                 median, worst = microseconds(once)
                 bound = limit if state == "cold" else FILE_LIMIT_MICROSECONDS

@@ -15,7 +15,7 @@ from interlock.ports import Request
 from interlock.settings import Settings
 from interlock.trail import OnStep, unwatched
 
-HOSTLESS = ("hosts_list", "call_check", "call_status", "call_cancel")
+HOSTLESS = ("hosts_list", "call_check", "call_status", "call_cancel", "call_commit", "call_undo")
 
 
 @dataclass

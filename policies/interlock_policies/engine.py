@@ -8,19 +8,26 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
+from interlock_policies.alike import asked_of
 from interlock_policies.cedar import Answer, authorize
 from interlock_policies.examples import check_examples
 from interlock_policies.explain import Explanation, explain
-from interlock_policies.facts import Decision, HostFacts, Principal, Rule, Situation, Verdict
+from interlock_policies.facts import Decision, HostFacts, Level, Principal, Rule, Situation, Verdict
 from interlock_policies.obligations import Alternative, combinations, granted
 from interlock_policies.packs import PolicySource, shipped
-from interlock_policies.questions import PROGRAMS_MAX, QUESTIONS_MAX, Form, form, questions, too_many
+from interlock_policies.questions import PROGRAMS_MAX, QUESTIONS_MAX, too_many
+from interlock_policies.requests import Form, form
 from interlock_policies.rulebook import LoadedRule, Rulebook, load_rulebook
 from interlock_tools.call import Call
 from interlock_tools.effects import Effects
 
 REMEMBERED_MAX = 1_024
+# So many measured changes are decided as any others; up to the second number an operator has to agree besides.
+MEASURED_MAX = 5_000
+MEASURED_ASKED_MAX = 20_000
+_OPERATOR = "operator"
 
 NOTHING_MATCHED = Rule(
     "interlock:nothing-matched", "Nothing permits this", "interlock://policy says what this principal may do."
@@ -29,6 +36,22 @@ TOO_MANY = Rule(
     "interlock:too-many-effects",
     f"The call has more than {QUESTIONS_MAX} effects or {PROGRAMS_MAX} programs",
     "Send it as several calls, each of which does less.",
+)
+TOO_MANY_MEASURED = Rule(
+    "interlock:too-many-effects",
+    f"It changed more than {MEASURED_MAX} paths",
+    "An operator can agree to it as it was measured, or it is done in parts.",
+    f"approval:{_OPERATOR}",
+)
+TOO_MANY_TO_DECIDE = Rule(
+    "interlock:too-many-effects",
+    f"It changed more paths than can be decided at once (at most {MEASURED_ASKED_MAX})",
+    "Do it in parts, each of which changes less.",
+)
+NOT_CONTAINED = Rule(
+    "interlock:containment-unavailable",
+    "This host cannot contain the call as policy demands",
+    "Another host may be able to; hosts_list tells which.",
 )
 ENGINE_ERROR = Rule(
     "interlock:engine-error", "The policy engine failed", "A human looks at the policy: 'interlock policy check'."
@@ -65,16 +88,41 @@ class PolicyEngine:
         return tuple(self._book.rules.values())
 
     def decide(
-        self, principal: Principal, host: HostFacts, call: Call, effects: Effects, situation: Situation
+        self,
+        principal: Principal,
+        host: HostFacts,
+        call: Call,
+        effects: Effects,
+        situation: Situation,
+        *,
+        measured: bool = False,
     ) -> Decision:
         """ALLOW, ASK with the cheapest obligations that would lift it, or DENY with the rules that decided.
 
-        `effects` are expected resolved on the host. ALLOW never carries obligations.
+        `effects` are expected resolved on the host. ALLOW never carries obligations. `measured`: the effects are what a
+        host saw change (`effects.measured` says the same); every path is decided, and far more of them may be.
         """
-        asked = questions(call, effects, host)
+        if not (measured or effects.measured):
+            return self._decide(principal, host, call, effects, situation)
+        effects = replace(effects, measured=True)
+        changes = len(effects.inferred)
+        if changes > (MEASURED_MAX if self._book.sight.whole else MEASURED_ASKED_MAX):
+            return self._decision(Verdict.DENY, (TOO_MANY_TO_DECIDE,))
+        decision = self._decide(principal, host, call, effects, situation)
+        if changes <= MEASURED_MAX or _OPERATOR in situation.approvals or decision.verdict is Verdict.DENY:
+            return decision
+        rules = (TOO_MANY_MEASURED, *(decision.rules if decision.verdict is Verdict.ASK else ()))
+        obligations = tuple(sorted({*decision.obligations, TOO_MANY_MEASURED.requires}))
+        return self._decision(Verdict.ASK, rules, obligations=obligations)
+
+    def _decide(
+        self, principal: Principal, host: HostFacts, call: Call, effects: Effects, situation: Situation
+    ) -> Decision:
+        deferred = situation.defers and not effects.measured
+        asked = asked_of(call, effects, host, self._book.sight, deferred=deferred)
         if too_many(asked, effects):
             return self._decision(Verdict.DENY, (TOO_MANY,))
-        put = form(asked, principal, host, call, effects)
+        put = form(asked, principal, host, call, effects, deferred=deferred)
         answers = self.ask(put, situation)
         errors = tuple(dict.fromkeys(error for answer in answers for error in answer.errors))
         if errors or len(answers) != len(asked):
@@ -92,11 +140,12 @@ class PolicyEngine:
 
     def ask(self, put: Form, situation: Situation) -> tuple[Answer, ...]:
         """Cedar's answers to all questions in this situation, in their order; a fault is an answer with errors."""
-        requests = put.requests(situation)
-        key = (put.key, *(request["context"] for request in requests))
+        if len(put.heads) > QUESTIONS_MAX:
+            return authorize(self._book, put.requests(situation), put.entities)
+        key = (put.key, *put.texts(situation))
         known = self._remembered.get(key)
         if known is None:
-            known = authorize(self._book, requests, put.entities)
+            known = authorize(self._book, put.requests(situation), put.entities)
             self._remembered[key] = known
             while len(self._remembered) > REMEMBERED_MAX:
                 self._remembered.popitem(last=False)
@@ -111,10 +160,19 @@ class PolicyEngine:
             )
         if _hard(rules):
             return self._decision(Verdict.DENY, _hard(rules))
-        for obligations in self._candidates(denied, host):
+        obligations = self._enough(put, situation, self._candidates(denied, host))
+        if obligations is not None:
+            return self._decision(Verdict.ASK, rules, obligations=tuple(sorted(obligations)))
+        able = replace(host, containment=tuple(level.word for level in Level))
+        elsewhere = self._enough(put, situation, self._candidates(denied, able))
+        return self._decision(Verdict.DENY, (*rules, NOT_LIFTABLE if elsewhere is None else NOT_CONTAINED))
+
+    def _enough(self, put: Form, situation: Situation, candidates: Sequence[Alternative]) -> Alternative | None:
+        """The first of these sets of obligations under which every question is allowed."""
+        for obligations in candidates:
             if all(answer.allowed and not answer.errors for answer in self.ask(put, granted(situation, obligations))):
-                return self._decision(Verdict.ASK, rules, obligations=tuple(sorted(obligations)))
-        return self._decision(Verdict.DENY, (*rules, NOT_LIFTABLE))
+                return obligations
+        return None
 
     def _candidates(self, denied: Sequence[Answer], host: HostFacts) -> tuple[Alternative, ...]:
         found = dict.fromkeys(reason for answer in denied for reason in answer.reasons)

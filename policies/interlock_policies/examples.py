@@ -14,9 +14,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from interlock_policies.alike import asked_of
 from interlock_policies.cedar import authorize
 from interlock_policies.facts import Decision, HostFacts, Principal, Situation, Verdict
-from interlock_policies.questions import form, questions
+from interlock_policies.requests import form
 from interlock_policies.rulebook import LoadedRule, Rulebook, alone
 from interlock_policies.situations import Example, example_of
 from interlock_policies.statements import Comment, PolicyFault, closest
@@ -89,8 +90,9 @@ def _claim(file: str, comment: Comment) -> Claim | None:
 def _match(claim: Claim, single: Rulebook) -> str:
     """What is wrong, or ""."""
     example = claim.example
-    asked = questions(example.call, example.effects, example.host)
-    put = form(asked, example.principal, example.host, example.call, example.effects)
+    deferred = example.situation.defers
+    asked = asked_of(example.call, example.effects, example.host, single.sight, deferred=deferred)
+    put = form(asked, example.principal, example.host, example.call, example.effects, deferred=deferred)
     answers = authorize(single, put.requests(example.situation), put.entities)
     errors = [error for answer in answers for error in answer.errors]
     if errors:

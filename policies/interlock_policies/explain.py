@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from interlock_policies.facts import Decision, HostFacts, Principal, Situation, Verdict
-from interlock_policies.questions import STRICTEST_ENVIRONMENT
+from interlock_policies.facts import Decision, HostFacts, Level, Principal, Situation, Verdict
+from interlock_policies.obligations import containment_reachable
+from interlock_policies.requests import STRICTEST_ENVIRONMENT
 from interlock_tools.call import Call, Confidence, Json
 from interlock_tools.effects import Effect, EffectKind, Effects
 
@@ -137,22 +138,32 @@ def sentence(decision: Decision) -> str:
 
 
 def _joined(obligations: tuple[str, ...]) -> str:
-    words = [f"approval by {part[9:]}" if part.startswith("approval:") else part for part in obligations]
-    return " and ".join(words)
+    return " and ".join(_said(part) for part in obligations)
+
+
+def _said(obligation: str) -> str:
+    kind, _, what = obligation.partition(":")
+    if kind == "containment":
+        return f"a {Level(int(what)).word} run"
+    return f"approval by {what}" if kind == "approval" else obligation
 
 
 def allowed_for(decider: Decider, principal: Principal, host: HostFacts, situation: Situation | None = None) -> str:
-    """What this principal may do on this host, in words (Markdown): the engine's answer to typical calls."""
+    """What this principal may do on this host, in words (Markdown): the engine's answer to typical calls.
+
+    Without a `situation`, as contained as the host can do it.
+    """
+    asked = situation or Situation(containment=containment_reachable(host))
     environment = host.environment or f"none, which counts as {STRICTEST_ENVIRONMENT}"
     roles = ", ".join(sorted(principal.roles)) or "none"
     lines = [
         f"## {host.name}",
         f"You are {principal.name} (roles: {roles}). Environment: {environment}.",
-        f"Workspace: {', '.join(host.workspace) or 'none'}.",
+        f"Workspace: {', '.join(host.workspace) or 'none'}. Commands are at most {containment_reachable(host).word}.",
         "",
     ]
     for label, call, effects in _typical(principal, host):
-        decision = decider.decide(principal, host, call, effects, situation or Situation())
+        decision = decider.decide(principal, host, call, effects, asked)
         hint = f" {decision.rules[0].hint}" if decision.verdict is not Verdict.ALLOW and decision.rules else ""
         lines.append(f"- {label}: {sentence(decision)}.{hint}".rstrip())
     return "\n".join(lines) + "\n"

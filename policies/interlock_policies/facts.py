@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 LOCAL_OPERATOR = "operator"
+
+
+class Level(IntEnum):
+    """How a command is contained. A higher level holds everything that a lower one holds."""
+
+    NONE = 0  # as any command of that user
+    CONFINED = 1  # the declared paths can be written, nothing else; what is written lands at once
+    STAGED = 2  # everything is written into a layer; nothing lands before its changes were measured and decided on
+
+    @property
+    def word(self) -> str:
+        """Its name as configuration, hosts and answers have it."""
+        return self.name.lower()
 
 
 class PrincipalKind(StrEnum):
@@ -36,7 +49,9 @@ class HostFacts:
     """What policy knows of a host. Paths are absolute paths of that host.
 
     `cwd`: where commands start. `workspace`: trees in which agents work. `protected`: Interlock's own files there.
-    `containment`: levels the host was seen to reach, weakest first.
+    `masked`: further places that hold secrets. `containment`: levels the host was seen to reach, weakest first.
+    `separates_loopback`: it can keep a command with outbound network from its own daemons. `undo`: it can keep what was
+    there before a change.
     """
 
     name: str
@@ -47,7 +62,10 @@ class HostFacts:
     cwd: str = "/"
     workspace: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
-    containment: tuple[str, ...] = ("none",)
+    masked: tuple[str, ...] = ()
+    containment: tuple[str, ...] = (Level.NONE.word,)
+    separates_loopback: bool = False
+    undo: bool = False
 
     @property
     def environment(self) -> str:
@@ -57,13 +75,23 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What was already granted for this very call, and when it is asked (local time of the server)."""
+    """What was already granted for this very call, and when it is asked (local time of the server).
+
+    `lands`: what it writes and deletes becomes real now. False asks only about the run itself, in a layer that is
+    decided on before it lands; without such a layer everything lands.
+    """
 
     approvals: frozenset[str] = frozenset()
-    containment: int = 0
+    containment: int = Level.NONE
     previewed: bool = False
+    lands: bool = True
     weekday: int = 0  # 0 = Monday
     hour: int = 0
+
+    @property
+    def defers(self) -> bool:
+        """True where changes of files wait in a layer and are decided on later, as they were measured."""
+        return not self.lands and self.containment >= Level.STAGED
 
 
 class Verdict(StrEnum):

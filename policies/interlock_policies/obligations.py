@@ -11,11 +11,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from interlock_policies.facts import HostFacts, Situation
+from interlock_policies.facts import HostFacts, Level, Situation
 
 Alternative = frozenset[str]
 
-CONTAINMENT_LEVELS = {"none": 0, "confined": 1, "staged": 2}
+CONTAINMENT_LEVELS = {level.word: level for level in Level}
 COMBINATIONS_MAX = 8
 _PRODUCT_MAX = 256
 _APPROVAL = re.compile(r"approval:[a-z][a-z0-9_-]{0,39}")
@@ -35,9 +35,15 @@ def alternatives_of(requires: str) -> tuple[Alternative, ...]:
     return tuple(found)
 
 
-def containment_reachable(host: HostFacts) -> int:
+def containment_reachable(host: HostFacts) -> Level:
     """The strongest level that this host was seen to reach. An unknown name counts as none."""
-    return max((CONTAINMENT_LEVELS.get(name, 0) for name in host.containment), default=0)
+    return max((CONTAINMENT_LEVELS.get(name, Level.NONE) for name in host.containment), default=Level.NONE)
+
+
+def demanded(obligations: Sequence[str]) -> Level:
+    """The weakest level that meets these obligations; a preview is one of a staged run."""
+    levels = [Level(_level(part)) for part in obligations if part.startswith("containment:")]
+    return max([*levels, Level.STAGED if "preview" in obligations else Level.NONE])
 
 
 def combinations(requirements: Sequence[Sequence[Alternative]], host: HostFacts) -> tuple[Alternative, ...]:
@@ -72,7 +78,7 @@ def _simplified(choice: Alternative) -> Alternative:
 
 def _can(choice: Alternative, host: HostFacts) -> bool:
     reachable = containment_reachable(host)
-    if "preview" in choice and reachable < CONTAINMENT_LEVELS["staged"]:
+    if "preview" in choice and reachable < Level.STAGED:
         return False
     return all(_level(part) <= reachable for part in choice if part.startswith("containment:"))
 

@@ -91,6 +91,8 @@ def classify(path: str, host: HostFacts) -> frozenset[PathClass]:
     found = set(_known(clean, normalised(host.home)))
     if any(is_within(clean, normalised(tree)) for tree in host.protected):
         found.add(PathClass.INTERLOCK)
+    if any(is_within(clean, normalised(tree)) for tree in host.masked):
+        found.add(PathClass.SECRET)
     if found & _GRAVE:
         found -= {PathClass.SCRATCH, PathClass.SINK}
     elif any(is_within(clean, tree) for tree in _workspaces(host)):
@@ -138,8 +140,12 @@ def _below(directory: str, host: HostFacts) -> frozenset[PathClass]:
     for pattern, classes in _HOLDING:
         if pattern.search(directory):
             found |= classes
-    protected = tuple(map(normalised, host.protected))
-    for trees, kind in ((protected, PathClass.INTERLOCK), (_workspaces(host), PathClass.WORKSPACE)):
+    protected, masked = tuple(map(normalised, host.protected)), tuple(map(normalised, host.masked))
+    for trees, kind in (
+        (protected, PathClass.INTERLOCK),
+        (masked, PathClass.SECRET),
+        (_workspaces(host), PathClass.WORKSPACE),
+    ):
         if any(is_within(tree, directory) for tree in trees if tree):
             found.add(kind)
     return frozenset(found)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import cedarpy
 
+from interlock_policies.alike import WHOLE, Sight, sight_of
 from interlock_policies.facts import Rule
 from interlock_policies.obligations import Alternative, alternatives_of
 from interlock_policies.packs import PolicySource, schema_text
@@ -45,12 +46,16 @@ class LoadedRule:
 
 @dataclass(frozen=True)
 class Rulebook:
-    """Every loaded rule under the id that Cedar reports, with the handles. `version` is the digest of all the text."""
+    """Every loaded rule under the id that Cedar reports, with the handles.
+
+    `version` is the digest of all the text, `sight` what the rules can see of a path.
+    """
 
     rules: Mapping[str, LoadedRule]
     policies: cedarpy.PolicySet
     schema: cedarpy.Schema
     version: str
+    sight: Sight = WHOLE
 
 
 def load_rulebook(sources: Sequence[PolicySource]) -> Rulebook:
@@ -66,7 +71,8 @@ def load_rulebook(sources: Sequence[PolicySource]) -> Rulebook:
     policies = cedarpy.PolicySet.from_str(text)
     static = policies.to_pst().static_policies
     ids = {policy.annotations["id"]: policy_id for policy_id, policy in static.items()}
-    return Rulebook({ids[entry.rule.id]: entry for entry in loaded}, policies, schema, _digest(sources))
+    sight = sight_of(rule.statement.text for rule in loaded)
+    return Rulebook({ids[entry.rule.id]: entry for entry in loaded}, policies, schema, _digest(sources), sight)
 
 
 def alone(entry: LoadedRule, schema: cedarpy.Schema) -> Rulebook:

@@ -21,7 +21,8 @@ def path_queries(effects: Effects) -> tuple[tuple[str, bool], ...]:
     below the path. A declared path is asked the way the effect that it has to cover is asked.
     """
     inferred = ((effect.target, _follows(effect)) for effect in effects.of(*_PATHS))
-    declared = [(path, True) for path in effects.declared.writes] + [(path, False) for path in effects.declared.deletes]
+    there = effects.declared
+    declared = [(path, True) for path in (*there.writes, *there.reads)] + [(path, False) for path in there.deletes]
     return tuple(dict.fromkeys([*inferred, *declared]))
 
 
@@ -35,6 +36,7 @@ def resolved(effects: Effects, mapping: Mapping[tuple[str, bool], str]) -> Effec
         effects.declared,
         writes=_once(place(path, follow=True) for path in effects.declared.writes),
         deletes=_once(place(path, follow=False) for path in effects.declared.deletes),
+        reads=_once(place(path, follow=True) for path in effects.declared.reads),
     )
     inferred = tuple(
         replace(effect, target=place(effect.target, _follows(effect))) if effect.kind in _PATHS else effect

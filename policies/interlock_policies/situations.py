@@ -2,17 +2,19 @@
 
     ROLE[+ROLE…] [on LABEL=VALUE …] [, SETTING …] : EFFECT [; EFFECT …]
 
-Settings: autonomy=N kind=human confidence=low doubts=N approval=ROLE containment=N previewed tool=NAME program=NAME
-unknown=NAME by=NAME opaque privileged download hour=N weekday=N group=NAME. Effects: `read|write|delete PATH`
-(`/dir/**` is the whole tree, `/dir/*` something in it), `service VERB NAME`, `network TARGET`, `system PROGRAM: WHAT`,
-`nothing`. The host has its workspace at /srv/app, its home at /home/agent, Interlock's own files in /var/lib/interlock.
+Settings: autonomy=N kind=human confidence=low doubts=N approval=ROLE containment=N previewed waits measured tool=NAME
+program=NAME unknown=NAME by=NAME opaque privileged download reads=PATH reaches=LEVEL separated undo hour=N weekday=N
+group=NAME. `waits`: nothing lands yet. `measured`: the effects were seen on the host. `reads`: a place of secrets that
+it asks to see. `reaches`, `separated`, `undo`: what the host can do. Effects: `read|write|delete PATH` (`/dir/**` is
+the whole tree, `/dir/*` something in it), `service VERB NAME`, `network TARGET`, `system PROGRAM: WHAT`, `nothing`. The
+host has its workspace at /srv/app, its home at /home/agent, Interlock's own files in /var/lib/interlock.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from interlock_policies.facts import HostFacts, Principal, PrincipalKind, Situation
+from interlock_policies.facts import HostFacts, Level, Principal, PrincipalKind, Situation
 from interlock_policies.places import words
 from interlock_tools.call import Call, Confidence
 from interlock_tools.effects import Effect, EffectKind, Effects
@@ -79,8 +81,8 @@ def _effect(text: str) -> Effect:
 
 
 _SETTINGS = words(
-    "autonomy kind confidence doubts approval containment previewed tool program unknown by opaque privileged download"
-    " hour weekday group"
+    "autonomy kind confidence doubts approval containment previewed waits measured tool program unknown by opaque"
+    " privileged download reads reaches separated undo hour weekday group"
 )
 
 
@@ -91,19 +93,32 @@ def _with(example: Example, setting: str) -> Example:
         case "autonomy" | "kind":
             changed = {"autonomy": int(value)} if name == "autonomy" else {"kind": PrincipalKind(value)}
             return replace(example, principal=replace(example.principal, **changed))
-        case "group":
-            return replace(example, host=replace(example.host, groups=example.host.groups | {value}))
+        case "group" | "reaches" | "separated" | "undo":
+            return replace(example, host=_with_ability(example.host, name, value))
         case "confidence":
             return replace(example, call=replace(example.call, confidence=Confidence(value)))
         case "doubts":
             return replace(example, call=replace(example.call, doubts=("a doubt",) * int(value)))
         case "tool":
             return replace(example, call=replace(example.call, tool=value))
-        case "program" | "unknown" | "by" | "opaque" | "privileged" | "download":
+        case "program" | "unknown" | "by" | "opaque" | "privileged" | "download" | "reads" | "measured":
             return replace(example, effects=_with_effect(example.effects, name, value))
-        case "approval" | "containment" | "previewed" | "hour" | "weekday":
+        case "approval" | "containment" | "previewed" | "waits" | "hour" | "weekday":
             return replace(example, situation=_with_grant(example.situation, name, value))
     raise ValueError(f"there is no setting {name!r}; known are {', '.join(sorted(_SETTINGS))}")
+
+
+def _with_ability(host: HostFacts, name: str, value: str) -> HostFacts:
+    match name:
+        case "group":
+            return replace(host, groups=host.groups | {value})
+        case "reaches":
+            names = [level.word for level in Level]
+            return replace(host, containment=tuple(names[: names.index(value) + 1]))
+        case "separated":
+            return replace(host, separates_loopback=True)
+        case _:
+            return replace(host, undo=True)
 
 
 def _with_effect(effects: Effects, name: str, value: str) -> Effects:
@@ -118,6 +133,10 @@ def _with_effect(effects: Effects, name: str, value: str) -> Effects:
             return replace(effects, inferred=tuple(replace(effect, by=value) for effect in effects.inferred))
         case "privileged":
             return replace(effects, privileged=True)
+        case "reads":
+            return replace(effects, declared=replace(effects.declared, reads=(*effects.declared.reads, value)))
+        case "measured":
+            return replace(effects, measured=True)
         case _:
             return replace(effects, downloads_to_shell=True)
 
@@ -130,6 +149,8 @@ def _with_grant(situation: Situation, name: str, value: str) -> Situation:
             return replace(situation, containment=int(value))
         case "previewed":
             return replace(situation, previewed=True)
+        case "waits":
+            return replace(situation, lands=False)
         case "hour":
             return replace(situation, hour=int(value))
         case _:

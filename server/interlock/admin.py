@@ -16,6 +16,7 @@ from typing import Any
 from interlock.app import App
 from interlock.control.faults import ControlFault
 from interlock.entry import new_call_id
+from interlock.held_admin import HeldAdmin
 from interlock.hosts_admin import HostsAdmin
 from interlock.naming import unknown_name, whole_id
 from interlock.ports import Request
@@ -42,10 +43,16 @@ class Admin:
         self._app = app
         self._lingers = lingers
         self._hosts = HostsAdmin(app)
+        self._held = HeldAdmin(app)
         self._operations: dict[str, Operation] = {
             "approvals.list": self.approvals_list,
             "approvals.show": self.approvals_show,
             "approvals.decide": self.approvals_decide,
+            "held.list": self._held.listed,
+            "held.show": self._held.shown,
+            "held.land": self._held.land,
+            "held.discard": self._held.discard,
+            "held.undo": self._held.undo,
             "trace.list": self.trace_list,
             "trace.show": self.trace_show,
             "trace.export": self.trace_export,

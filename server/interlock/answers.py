@@ -14,6 +14,7 @@ from interlock.ports import Progress, Request
 from interlock.recorded import of_row
 from interlock.records import CallRow, Life
 from interlock.spool import Spool
+from interlock.ticket import Ticket
 from interlock.trail import Trail
 from interlock_policies.cost import cost_units
 from interlock_policies.facts import Verdict
@@ -69,7 +70,7 @@ class Answers:
                 "groups": sorted(host.groups),
                 "cwd": self._entry.cwd(host.name),
                 "workspace": list(host.workspace),
-                "containment": ["none"],
+                "containment": list(self._entry.containment(host.name)),
                 "roles": sorted(principal.roles),
             }
             for host in matching[:limit]
@@ -108,6 +109,8 @@ class Answers:
             "obligations": list(weighed.decision.obligations),
             "cost_units": cost_units(weighed.effects, weighed.facts),
             "effects": effects_json(weighed.effects),
+            "containment": weighed.level.name.lower(),
+            "asks": _asks(weighed, refusal),
             "policy_version": weighed.decision.policy_version,
             "error": refusal.to_json() if refusal else None,
         }
@@ -125,13 +128,17 @@ class Answers:
         if row is None:
             return _unknown(call.call_id)
         wait = min(call.wait_seconds, self._line.limits.wait_seconds_max)
-        if row.state is State.AWAITING_APPROVAL:
+        if row.state in (State.AWAITING_APPROVAL, State.HELD):
             await self._live.wait_for_decision(wanted, wait)
         envelope = await self._live.wait(wanted, wait, progress)
         if envelope is None or envelope.state.is_final:
             fresh = await self.own(request.principal, wanted) or row
-            envelope = as_seen_by_status(of_row(fresh), fresh, self._entry.as_sent(fresh))
+            envelope = as_seen_by_status(await self.of(fresh), fresh, self._entry.as_sent(fresh))
         return await self._with_output(envelope, request, call)
+
+    async def of(self, row: CallRow) -> Envelope:
+        """What the record says of a call, with what became of its change since."""
+        return of_row(row, await self._line.store.layer(row.call_id), self._line.clock())
 
     async def _with_output(self, envelope: Envelope, request: Request, call: Call) -> Envelope:
         """Add a page of output where one was asked for, or what there is so far of a running call's."""
@@ -182,6 +189,13 @@ def as_seen_by_status(envelope: Envelope, row: CallRow, sent: Mapping[str, Json]
         because = "Its arguments held what is not kept on record; the caller sends it again itself."
         whole = {"action": "ask_human", "tool": "", "arguments": {}, "because": because}
     return replace(envelope, error_json={**error, "recovery": whole})
+
+
+def _asks(ticket: Ticket, refusal: Refusal | None) -> str:
+    """When a human would be asked: "before" it runs, about the "measured" change, or "" = not at all."""
+    if refusal is not None or ticket.decision.verdict is not Verdict.ASK:
+        return ""
+    return "before" if ticket.asks_first else "measured"
 
 
 def _unknown(call_id: str) -> Envelope:

@@ -26,6 +26,7 @@ from interlock.pipeline import Line
 from interlock.policy_files import PolicyFiles
 from interlock.ports import Authorization, Run
 from interlock.records import ApprovalRow
+from interlock.recovering import Recovering
 from interlock.resources import Resources
 from interlock.settings import HostSettings, Settings
 from interlock.shfmt import Shfmt, find_shfmt
@@ -54,6 +55,7 @@ class App:
     policy: PolicyFiles
     guard: Guard
     entry: Entry
+    line: Line
     live: LiveCalls
     approvals: Approvals
     answers: Answers
@@ -111,7 +113,8 @@ async def open_app(
         await app.approvals.mend()
         if settings.otlp_endpoint:
             await stack.enter_async_context(_background(export_forever(store, settings.otlp_endpoint)))
-        for upkeep in (app.approvals.sweep(), policy.watch(app.guard), _keep_house(app)):
+        recovering = Recovering(app.line, app.entry, app.live)
+        for upkeep in (app.approvals.sweep(), policy.watch(app.guard), _keep_house(app), recovering.forever()):
             await stack.enter_async_context(_background(upkeep))
         yield app
 
@@ -158,7 +161,9 @@ async def _build(
         return await store.token_principal(token, clock())
 
     front = InterlockFront(line, entry, live, approvals, answers, resources, token_principal)
-    return App(settings, store, hosts, spool, policy, guard, entry, live, approvals, answers, front, redactor, clock)
+    return App(
+        settings, store, hosts, spool, policy, guard, entry, line, live, approvals, answers, front, redactor, clock
+    )
 
 
 async def _keep_house(app: App) -> None:

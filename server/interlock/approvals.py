@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 
 from interlock.entry import Entry
@@ -12,11 +12,12 @@ from interlock.live import LiveCalls
 from interlock.pipeline import Line
 from interlock.ports import PendingForm, Request
 from interlock.recorded import awaiting
-from interlock.records import ApprovalRow, ApprovalState, CallRow, Settlement
+from interlock.records import ApprovalRow, ApprovalState, CallRow, LayerRow, LayerState, Settlement
 from interlock.settlements import settlement_of
 from interlock.ticket import Ticket
 from interlock.trail import Trail
-from interlock_policies.facts import Verdict
+from interlock_policies.facts import Decision, Level, Verdict
+from interlock_tools.effects import Effects
 from interlock_tools.envelope import Envelope
 from interlock_tools.errors import (
     ApprovalDenied,
@@ -42,6 +43,14 @@ class Approvals:
         self._live.hold(ticket)
         return awaiting(ticket.call.call_id, ticket.approval_id, ticket.decision.rule_ids)
 
+    async def carried(self, ticket: Ticket, work: Coroutine[None, None, Envelope]) -> Envelope:
+        """Carry a call out; where its measured change is held for a human, keep the ticket until they decided."""
+        envelope = await work
+        approval_id = envelope.result.get("approval_id") if envelope.state is State.HELD else None
+        if approval_id:
+            self._live.hold(replace(ticket, approval_id=str(approval_id)))
+        return envelope
+
     async def decide(self, approval_id: str, *, approve: bool, by: str, reason: str) -> ApprovalRow | str:
         """Record a decision; an approved call then runs by itself. A sentence where there is nothing to decide."""
         row = await self._line.store.decide_approval(approval_id, approve, by, reason, self._line.clock())
@@ -49,15 +58,33 @@ class Approvals:
             return row
         ticket = await self._take(row)
         if ticket is not None and approve:
-            self._run(ticket, row)
+            await self._run(ticket, row)
         elif ticket is not None:
-            await self._line.close_unrun(ticket, ApprovalDenied(reason=reason or "no reason was given"))
+            await self._end(ticket, ApprovalDenied(reason=reason or "no reason was given"))
         await self._live.notify()
         return row
 
-    def _run(self, ticket: Ticket, row: ApprovalRow) -> None:
+    async def _held(self, call_id: str) -> LayerRow | None:
+        """The layer that still waits for a decision on this call."""
+        layer = await self._line.store.layer(call_id)
+        return layer if layer is not None and layer.state is LayerState.HELD else None
+
+    async def _end(self, ticket: Ticket, why: Refusal) -> None:
+        """Settle what will not run or land: its change, where one is held, is thrown away."""
+        call_id = ticket.call.call_id
+        layer, row = await self._held(call_id), await self._line.store.call(call_id)
+        if layer is not None and row is not None:
+            await self._line.closing.drop(row, layer, why, why.state)
+        else:
+            await self._line.close_unrun(ticket, why)
+
+    async def _run(self, ticket: Ticket, row: ApprovalRow) -> None:
         granted = roles_of(row.obligations)
         call_id = ticket.call.call_id
+        layer = await self._held(call_id)
+        if layer is not None:
+            self._live.start(ticket, self._line.release(ticket, layer, granted))
+            return
 
         async def report(sentence: str, output_bytes: int) -> None:
             await self._live.report(call_id, sentence, output_bytes)
@@ -69,8 +96,10 @@ class Approvals:
         if held is not None:
             return held
         call = await self._line.store.call(row.call_id)
-        if call is None or call.state is not State.AWAITING_APPROVAL:
+        if call is None or call.state not in (State.AWAITING_APPROVAL, State.HELD):
             return None
+        if call.state is State.HELD:
+            return await self._held_ticket(call, row)
         ticket = await self._rehydrate(call, row)
         if ticket is None:
             await self._line.store.settle(self._lost(call))
@@ -87,16 +116,42 @@ class Approvals:
         if accepted.digest != call.digest or isinstance(facts, Refusal):
             return None
         tool, principal = self._entry.tool(request), self._entry.principal(call.principal)
-        effects = await self._line.guard.analyse(accepted, tool, facts)
+        held = await self._entry.held_by(accepted)
+        if isinstance(held, Refusal):
+            return None
+        accepted = self._entry.placed(accepted, held) if held else accepted
+        effects = await self._line.guard.analyse(accepted, tool, facts, held)
         if isinstance(effects, Refusal) or self._line.redactor.json(effects_json(effects)) != call.effects:
             return None
-        decision = self._line.guard.decide(principal, facts, accepted, effects, self._entry.situation())
-        if decision.verdict is not Verdict.ASK:
+        judged = self._line.guard.judge(principal, facts, accepted, tool, effects, self._entry.situation(), held)
+        if judged.decision.verdict is not Verdict.ASK:
             return None
-        bound = replace(decision, policy_version=row.policy_version)
+        bound = replace(judged.decision, policy_version=row.policy_version)
+        return Ticket(
+            request, accepted, tool, principal, facts, effects, bound, self._trail(call), call.validity,
+            row.approval_id, level=judged.level, asks_first=judged.asks_first, held=held,
+        )  # fmt: skip
+
+    def _trail(self, call: CallRow) -> Trail:
         trail = Trail(self._line.clock, self._line.on_step)
         trail.spans.extend(call.spans)
-        return Ticket(request, accepted, tool, principal, facts, effects, bound, trail, call.validity, row.approval_id)
+        return trail
+
+    async def _held_ticket(self, call: CallRow, row: ApprovalRow) -> Ticket | None:
+        """The ticket of a held call after a restart. What lands is its layer, whose digest the approval is bound to."""
+        request = Request(call.principal, call.session, call.tool, self._entry.as_sent(call), call.traceparent)
+        accepted = self._entry.accept(request, call.call_id)
+        facts = await self._line.hosts.facts(call.host)
+        if isinstance(accepted, Refusal) or isinstance(facts, Refusal):
+            return None
+        accepted, tool = replace(accepted, host=call.host), self._entry.tool(request)
+        effects = replace(Effects(), declared=accepted.declaration)
+        decision = Decision(Verdict.ASK, obligations=row.obligations, policy_version=row.policy_version)
+        principal = self._entry.principal(call.principal)
+        return Ticket(
+            request, accepted, tool, principal, facts, effects, decision, self._trail(call), call.validity,
+            row.approval_id, level=Level.STAGED,
+        )  # fmt: skip
 
     def _lost(self, call: CallRow) -> Settlement:
         refusal = ApprovalExpired(reason="it was asked before a restart and cannot be carried out from the record")
@@ -106,10 +161,15 @@ class Approvals:
     async def withdraw(self, call_id: str, by: str) -> bool:
         """The caller takes back what waits for a human; False where nothing waits under this id."""
         ticket = self._live.release(call_id)
-        if ticket is None:
+        layer = await self._held(call_id)
+        if ticket is None and layer is None:
             return False
         await self._line.store.withdraw_approval(call_id, self._line.clock())
-        await self._line.close_unrun(ticket, Cancelled(reason=f"withdrawn by {by} before anything ran"))
+        row = await self._line.store.call(call_id)
+        if layer is not None and row is not None:
+            await self._line.closing.drop(row, layer, Cancelled(reason=f"its held change was discarded by {by}"))
+        elif ticket is not None:
+            await self._line.close_unrun(ticket, Cancelled(reason=f"withdrawn by {by} before anything ran"))
         await self._live.notify()
         return True
 
@@ -146,9 +206,13 @@ class Approvals:
     async def _expire(self, row: ApprovalRow) -> None:
         ticket = self._live.release(row.call_id)
         if ticket is not None:
-            await self._line.close_unrun(ticket, ApprovalExpired(reason="nobody decided in time"))
+            await self._end(ticket, ApprovalExpired(reason="nobody decided in time"))
             return
         call = await self._line.store.call(row.call_id)
+        layer = await self._held(row.call_id)
+        if call is not None and layer is not None:
+            await self._line.closing.drop(call, layer, ApprovalExpired(reason="nobody decided in time"), State.DENIED)
+            return
         if call is not None and call.state is State.AWAITING_APPROVAL:
             await self._line.store.settle(self._lost(call))
 

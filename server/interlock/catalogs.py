@@ -12,10 +12,11 @@ from interlock_tools.catalog import Catalog, FieldLimits, build_catalog
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a host's commands start and its user lives, as far as the host was asked; "" = not known yet."""
+    """Where a host's commands start, its user lives, and how it contains, as far as it was asked; empty = not yet."""
 
     cwd: str = ""
     home: str = ""
+    containment: tuple[str, ...] = ()
 
 
 def sees(principal: Principal, host: HostSettings) -> bool:

@@ -11,14 +11,15 @@ from datetime import UTC, datetime
 
 from interlock.catalogs import Catalogs, Place
 from interlock.guard import effects_json
+from interlock.held import held_by, placed, plan_of
 from interlock.ports import Executed, Hosts, Request, Store
 from interlock.recorded import of_row
-from interlock.records import Admission, ApprovalAsk, CallRow, Charge, Intent, NotAdmitted, Repeated
+from interlock.records import Admission, ApprovalAsk, CallRow, Charge, Intent, LayerRow, NotAdmitted, Repeated
 from interlock.settings import HostSettings, Settings
 from interlock.summary import summary
 from interlock.ticket import Ticket
 from interlock.trail import Trail
-from interlock_policies.facts import HostFacts, Principal, Situation, Verdict
+from interlock_policies.facts import Decision, HostFacts, Principal, Situation, Verdict
 from interlock_policies.redact import Redactor
 from interlock_tools.call import Call, Json, digest_of
 from interlock_tools.catalog import Catalog, Tool
@@ -32,6 +33,7 @@ from interlock_tools.errors import (
     State,
     refusal_codes,
 )
+from interlock_tools.plan import Plan
 
 log = logging.getLogger("interlock")
 
@@ -43,6 +45,11 @@ TOOL_CHARS_MAX = 80
 def new_call_id() -> str:
     """A fresh call id: "c_" and 128 random bits, hex."""
     return "c_" + secrets.token_hex(16)
+
+
+def new_approval_id() -> str:
+    """A fresh approval id: "apr_" and 64 random bits, hex; it grants nothing to whoever knows it."""
+    return "apr_" + secrets.token_hex(8)
 
 
 @dataclass
@@ -73,7 +80,11 @@ class Entry:
 
     def learn(self, facts: HostFacts) -> None:
         """Remember where this host's commands start; a relative path is then answered with the absolute one."""
-        self.places[facts.name] = Place(facts.cwd, facts.home)
+        self.places[facts.name] = Place(facts.cwd, facts.home, facts.containment)
+
+    def containment(self, host: str) -> tuple[str, ...]:
+        """The levels this host was seen to reach, weakest first; empty until it was first reached."""
+        return self._place(host).containment
 
     def principal(self, name: str) -> Principal:
         """The configured principal; an unknown name is one without any right."""
@@ -106,6 +117,20 @@ class Entry:
             request.tool, request.arguments, call_id=call_id, principal=request.principal
         )
 
+    async def held_by(self, call: Call) -> LayerRow | Refusal | None:
+        """The layer that this call lands or undoes; None for every other tool."""
+        return await held_by(self.store, call, self.principal(call.principal))
+
+    def placed(self, call: Call, held: LayerRow) -> Call:
+        """The call on its layer's host."""
+        return placed(call, held)
+
+    def plan_of(self, ticket: Ticket) -> Plan | None:
+        """What the call asks of its host."""
+        if ticket.held is not None:
+            return plan_of(ticket.call, ticket.held, ticket.request.keep)
+        return ticket.tool.plan(ticket.call)
+
     def as_sent(self, call: CallRow) -> dict[str, Json]:
         """The recorded arguments without the optional ones that were left out ("" stands for those)."""
         contracts = {contract.name: contract for contract in self.catalog(call.principal).contracts()}
@@ -132,7 +157,7 @@ class Entry:
     def admission(self, ticket: Ticket, cost: int) -> Admission:
         """The request for admission of a ticket that policy does not deny."""
         now = self.clock()
-        ask = self._ask(ticket, now) if ticket.decision.verdict is Verdict.ASK else None
+        ask = self.ask(ticket, now, summary(ticket, self.redactor)) if ticket.asks_first else None
         day = datetime.fromtimestamp(now, UTC).date().isoformat()
         return Admission(self._intent(ticket, cost), self._charge(), now, day, approval=ask)
 
@@ -205,13 +230,15 @@ class Entry:
             loop_pause_repeats_max=limits.loop_pause_repeats_max,
         )
 
-    def _ask(self, ticket: Ticket, now: float) -> ApprovalAsk:
-        roles = [entry.partition(":")[2] for entry in ticket.decision.obligations if entry.startswith("approval:")]
+    def ask(self, ticket: Ticket, now: float, text: str, decision: Decision | None = None) -> ApprovalAsk:
+        """What a human is asked: about the call before it runs, or with a decision of its own about a held change."""
+        obligations = (decision or ticket.decision).obligations
+        roles = [entry.partition(":")[2] for entry in obligations if entry.startswith("approval:")]
         limits = self.settings.limits
         return ApprovalAsk(
             role=roles[0] if roles else "operator",
-            summary=summary(ticket, self.redactor),
-            obligations=ticket.decision.obligations,
+            summary=text,
+            obligations=obligations,
             approve_by=now + limits.approve_within_seconds,
             execute_within_seconds=limits.execute_within_seconds,
         )

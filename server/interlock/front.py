@@ -69,7 +69,7 @@ class InterlockFront:
         async def report(sentence: str, output_bytes: int) -> None:
             await self._live.report(call_id, sentence, output_bytes)
 
-        live = self._live.start(entered, self._line.carry_out(entered, report))
+        live = self._live.start(entered, self._approvals.carried(entered, self._line.carry_out(entered, report)))
         return await self._live.follow(live, entered.call.wait_seconds, progress, owns=True)
 
     def resources(self, principal: str) -> Sequence[Resource]:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from interlock.held import changes_of, effects_of
 from interlock.ports import Hosts, PathQuery
+from interlock.records import LayerRow
+from interlock.ticket import Ticket
 from interlock_policies.engine import PolicyEngine
-from interlock_policies.facts import Decision, HostFacts, Principal, Rule, Situation, Verdict
+from interlock_policies.facts import Decision, HostFacts, Level, Principal, Rule, Situation, Verdict
+from interlock_policies.honest import honest_commit
+from interlock_policies.levels import choose_level, demanded
+from interlock_policies.measured import undeclared_changes
+from interlock_policies.obligations import containment_reachable
 from interlock_policies.recover import correction
 from interlock_policies.scope import honest_declaration, path_queries, resolved, undeclared
 from interlock_policies.shell.analyse import Analyser
 from interlock_tools.call import Call, Json
 from interlock_tools.catalog import Tool
+from interlock_tools.changes import Change
 from interlock_tools.effects import Effect, EffectKind, Effects
 from interlock_tools.errors import ArgumentInvalid, EffectUndeclared, PolicyDenied, Recovery, Refusal
 from interlock_tools.postconditions import check_commands, check_effects
@@ -22,7 +31,20 @@ CORRECTIONS_TRIED_MAX = 4
 TARGETS_SHOWN_MAX = 5
 RULES_SAID_MAX = 3
 
+_PATHS = (EffectKind.READ, EffectKind.WRITE, EffectKind.DELETE)
 NONE_GIVEN = "(the caller gave no reason; this declaration was derived from the command)"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What policy says of a call before it runs, and how it would be contained.
+
+    `asks_first`: a human has to agree before it runs, because a layer would not hold what they are asked about.
+    """
+
+    level: Level
+    decision: Decision
+    asks_first: bool
 
 
 class Guard:
@@ -35,8 +57,18 @@ class Guard:
         self._hosts = hosts
         self._reading = asyncio.Lock()
 
-    async def analyse(self, call: Call, tool: Tool, facts: HostFacts) -> Effects | Refusal:
-        """What the call means on this host: inferred effects with every path resolved there, beside the declared."""
+    async def analyse(
+        self, call: Call, tool: Tool, facts: HostFacts, held: LayerRow | None = None
+    ) -> Effects | Refusal:
+        """What the call means on this host: inferred effects with every path resolved there, beside the declared.
+
+        What a held layer holds was measured on the host: its paths are what they are.
+        """
+        if held is not None:
+            declared = await self._resolve(Effects(declared=call.declaration), facts)
+            if isinstance(declared, Refusal):
+                return declared
+            return effects_of(replace(call, declaration=declared.declared), held)
         inferred = await self._inferred(call, tool, facts)
         if isinstance(inferred, Refusal):
             return inferred
@@ -91,22 +123,85 @@ class Guard:
             return found
         return resolved(effects, {(query.path, query.follow): real for query, real in found.items()})
 
+    def why(self, decision: Decision) -> str:
+        """Why a decision is what it is, in the rules' own words."""
+        return _why(decision)
+
     def decide(
         self, principal: Principal, facts: HostFacts, call: Call, effects: Effects, situation: Situation
     ) -> Decision:
         """The policy in force on this call, for what was granted so far."""
         return self.engine.decide(principal, facts, call, effects, situation)
 
+    def judge(
+        self,
+        principal: Principal,
+        facts: HostFacts,
+        call: Call,
+        tool: Tool,
+        effects: Effects,
+        situation: Situation,
+        held: LayerRow | None = None,
+    ) -> Judged:
+        """The containment, and policy on the call in it: on its run alone, where nothing lands, and on the whole."""
+        if held is not None:
+            shown = replace(situation, containment=Level.STAGED.value, previewed=True)
+            decision = self.engine.decide(principal, facts, call, effects, shown, measured=True)
+            return Judged(Level.STAGED, decision, asks_first=decision.verdict is Verdict.ASK)
+        most = Level(containment_reachable(facts))
+        # The file tools change their files at once, through the file channel: no layer holds that.
+        level = choose_level(tool, call, effects, facts, most) if tool.runs else Level.NONE
+        whole = self.decide(principal, facts, call, effects, replace(situation, containment=level.value))
+        raised = demanded(whole)
+        if whole.verdict is Verdict.ASK and level < raised <= most:
+            level = raised
+            whole = self.decide(principal, facts, call, effects, replace(situation, containment=level.value))
+        if level is not Level.STAGED:
+            return Judged(level, whole, asks_first=whole.verdict is Verdict.ASK)
+        alone = replace(situation, containment=level.value, lands=False)
+        run = self.decide(principal, facts, call, effects, alone)
+        if Verdict.DENY in (run.verdict, whole.verdict):
+            return Judged(level, run if run.verdict is Verdict.DENY else whole, asks_first=False)
+        return Judged(level, whole if whole.verdict is Verdict.ASK else run, run.verdict is Verdict.ASK)
+
     async def refusal(
-        self, principal: Principal, facts: HostFacts, call: Call, tool: Tool, effects: Effects, decision: Decision
+        self,
+        principal: Principal,
+        facts: HostFacts,
+        call: Call,
+        tool: Tool,
+        effects: Effects,
+        decision: Decision,
+        level: Level = Level.NONE,
+        held: LayerRow | None = None,
     ) -> Refusal | None:
-        """Why this decision refuses the call, with a recovery that was tried and would pass; None = it does not."""
-        beyond = undeclared(effects) if tool.name == "shell_run" else ()
+        """Why this decision refuses the call, with a recovery that was tried and would pass; None = it does not.
+
+        What a layer holds is not refused for what it may change: that is measured, and decided before it lands.
+        """
+        if held is not None and tool.declares and (wrong := self._misdeclared(effects, held, decision)) is not None:
+            return wrong
+        beyond = undeclared(effects) if "command" in call.arguments else ()
+        if level is Level.STAGED and decision.verdict is not Verdict.DENY:
+            beyond = tuple(effect for effect in beyond if effect.kind not in _PATHS)
         if beyond:
             return await self._undeclared(principal, facts, call, tool, effects, decision, beyond)
         if decision.verdict is not Verdict.DENY:
             return None
         return PolicyDenied(reason=_why(decision), rules=decision.rule_ids, allowed=tuple(facts.workspace))
+
+    def _misdeclared(self, effects: Effects, held: LayerRow, decision: Decision) -> Refusal | None:
+        """Why a commit's declaration does not match what is held; None where it does."""
+        changes = changes_of(held)
+        beyond = undeclared_changes(effects.declared, changes)
+        if not beyond:
+            return None
+        shown = ", ".join(f"{change.op.value} {change.path}" for change in beyond[:TARGETS_SHOWN_MAX])
+        refusal = EffectUndeclared(reason=f"it would {shown}, which it does not declare", rules=decision.rule_ids)
+        honest = honest_commit(effects.declared, changes)
+        if not honest:
+            return refusal.with_recovery(Recovery.ask("No declaration that can be sent covers all that is held."))
+        return refusal.with_recovery(Recovery.change(honest, "This declares exactly what is held."))
 
     async def _undeclared(
         self,
@@ -132,6 +227,28 @@ class Guard:
             because = f"Policy would deny it with an honest declaration too: {_why(decision)}."
             return refusal.with_recovery(Recovery.give_up(because))
         return refusal.with_recovery(Recovery.change(honest, "This declares what the command would do."))
+
+    async def beyond_measure(
+        self, ticket: Ticket, effects: Effects, changes: Sequence[Change], decision: Decision
+    ) -> Recovery:
+        """What to do where more was changed than declared: the command that was meant, else an honest declaration."""
+        call, facts = ticket.call, ticket.facts
+        if "command" in call.arguments:
+            beyond = undeclared(replace(effects, declared=ticket.effects.declared))
+            corrected = await self._corrected(ticket.principal, facts, call, ticket.tool, beyond)
+            if corrected:
+                because = "This is the command that does what was declared; it was analysed and decided already."
+                return Recovery.change({"command": corrected}, because)
+        if decision.verdict is Verdict.DENY:
+            return Recovery.give_up(f"Policy would deny it with an honest declaration too: {self.why(decision)}.")
+        if changes and not honest_commit(ticket.effects.declared, changes):
+            return Recovery.ask("No declaration that can be sent covers all that it changed.")
+        whole = {"call_id": call.call_id, **honest_commit(ticket.effects.declared, changes)}
+        whole["intent"] = call.intent or NONE_GIVEN
+        because = (
+            "It lands what is held, exactly as it was shown, with a declaration that matches it; nothing runs again."
+        )
+        return Recovery.use("call_commit", whole, because)
 
     async def _corrected(
         self,
@@ -204,6 +321,7 @@ def _sentence(effects: tuple[Effect, ...]) -> str:
 
 
 def _why(decision: Decision) -> str:
+    """Why a decision is what it is, in the rules' own words."""
     if decision.errors:
         return "the policy engine met an error, and an error denies"
     if not decision.rules:

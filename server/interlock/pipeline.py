@@ -1,8 +1,10 @@
 """The line every call walks, in order, on one screen. It connects to nothing and stores nothing itself.
 
     enter       accept → analyse → decide → admit            (refused, awaiting a human, or a ticket)
-    carry_out   authorize → dispatch → observe → verify → settle → answer
+    carry_out   authorize → dispatch → observe → land → verify → settle → answer
     resume      an approved ticket: decide again with the approval, consume it, then carry_out
+    release     an approved, held change: decide again on what was measured, consume the approval, land it
+    collect     a call that was under way when the server died: what the host knows of it, then as carry_out
 
 Every way out passes through settle: what was refused is recorded too.
 """
@@ -10,22 +12,26 @@ Every way out passes through settle: what was refused is recorded too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 
 from interlock.authorize import Authority
+from interlock.closing import Closing
 from interlock.entry import Entry
 from interlock.guard import Guard
-from interlock.ports import Executed, Hosts, Progress, Request, Run, Store
-from interlock.records import Admitted, NotAdmitted, Repeated
+from interlock.held import changes_of
+from interlock.landing import Landing, Outcome
+from interlock.ports import Executed, Hosts, Measured, Progress, Request, Run, Store
+from interlock.records import Admitted, LayerRow, NotAdmitted, Repeated
 from interlock.settings import Limits
-from interlock.settlements import envelope_of, settlement_of
+from interlock.settlements import settlement_of
 from interlock.ticket import Ticket
 from interlock.trail import OnStep, Step, Trail, unwatched
 from interlock_policies.cost import cost_units
-from interlock_policies.facts import Verdict
+from interlock_policies.facts import Level, Verdict
+from interlock_policies.measured import measured_effects
 from interlock_policies.redact import Redactor
-from interlock_tools.call import Call, Mode
+from interlock_tools.call import Call, Json, Mode
 from interlock_tools.effects import Effects
 from interlock_tools.envelope import Attempt, Envelope, Scores, Verified, envelope_from_json
 from interlock_tools.errors import (
@@ -39,6 +45,7 @@ from interlock_tools.errors import (
     Recovery,
     Refusal,
 )
+from interlock_tools.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,16 @@ class Line:
     limits: Limits
     clock: Callable[[], float]
     on_step: OnStep = field(default=unwatched)
+    landing: Landing = field(init=False)
+    closing: Closing = field(init=False)
+
+    def __post_init__(self) -> None:
+        landing = Landing(
+            self.entry, self.guard, self.store, self.hosts, self.authority, self.redactor, self.limits, self.clock
+        )
+        closing = Closing(self.entry, self.store, self.hosts, landing, self.redactor, self.limits, self.clock)
+        object.__setattr__(self, "landing", landing)
+        object.__setattr__(self, "closing", closing)
 
     # ── enter ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -65,6 +82,10 @@ class Line:
             validity = await self.entry.validity(request, call)
         if isinstance(call, Refusal):
             return await self._refuse(request, call_id, None, call, trail, validity)
+        held = await self.entry.held_by(call)
+        if isinstance(held, Refusal):
+            return await self._refuse(request, call_id, call, held, trail, validity)
+        call = call if held is None else self.entry.placed(call, held)
         ticket = await self._weigh_members(request, call, trail, validity)
         if isinstance(ticket, Envelope):
             return ticket
@@ -94,32 +115,41 @@ class Line:
 
     async def look(self, request: Request, call: Call, trail: Trail, validity: float | None) -> Ticket | Refusal:
         """Analyse and decide; the decision may be any. A refusal where the call could not be analysed."""
+        held = await self.entry.held_by(call)
+        if isinstance(held, Refusal):
+            return held
         tool, principal = self.entry.tool(request), self.entry.principal(request.principal)
         with trail.step(Step.ANALYSE) as seen:
             facts = await self.hosts.facts(call.host)
             if isinstance(facts, Refusal):
                 return facts
             self.entry.learn(facts)
-            effects = await self.guard.analyse(call, tool, facts)
+            effects = await self.guard.analyse(call, tool, facts, held)
             if isinstance(effects, Refusal):
                 return effects
             seen.update(programs=list(effects.programs), inferred=len(effects.inferred), opaque=list(effects.opaque))
         with trail.step(Step.DECIDE) as seen:
-            decision = self.guard.decide(principal, facts, call, effects, self.entry.situation())
-            seen.update(verdict=decision.verdict.value, rules=list(decision.rule_ids))
-        return Ticket(request, call, tool, principal, facts, effects, decision, trail, validity)
+            judged = self.guard.judge(principal, facts, call, tool, effects, self.entry.situation(), held)
+            decision, level = judged.decision, judged.level
+            seen.update(verdict=decision.verdict.value, rules=list(decision.rule_ids), containment=level.name.lower())
+        return Ticket(
+            request, call, tool, principal, facts, effects, decision, trail, validity,
+            level=level, asks_first=judged.asks_first, held=held,
+        )  # fmt: skip
 
     async def refusal(self, ticket: Ticket) -> Refusal | None:
         """Why a call that was looked at does not go on, with its recovery; None where it does."""
         call, effects = ticket.call, ticket.effects
-        refused = await self.guard.refusal(ticket.principal, ticket.facts, call, ticket.tool, effects, ticket.decision)
-        return refused or self._unsupported(ticket.request, call, effects)
+        refused = await self.guard.refusal(
+            ticket.principal, ticket.facts, call, ticket.tool, effects, ticket.decision, ticket.level, ticket.held
+        )
+        return refused or self._unsupported(ticket.request, call, effects, ticket.level)
 
-    def _unsupported(self, request: Request, call: Call, effects: Effects) -> Refusal | None:
-        if call.mode is Mode.PREVIEW:
-            apply = Recovery.give_up("No host here can stage a call yet; call_check shows its decision and effects.")
-            return ContainmentUnavailable(reason="a preview needs a staging layer", path="mode", recovery=apply)
-        asked = request.arguments.get("host", "") if isinstance(request.arguments, dict) else ""
+    def _unsupported(self, request: Request, call: Call, effects: Effects, level: Level) -> Refusal | None:
+        if call.mode is Mode.PREVIEW and level is not Level.STAGED:
+            look = Recovery.give_up("This host stages no calls; call_check shows its decision and effects.")
+            return ContainmentUnavailable(reason="a preview needs a host that stages", path="mode", recovery=look)
+        asked = request_arguments(request).get("host", "")
         if str(asked).startswith("any:") and effects.changes:
             pick = Recovery.change({"host": call.host}, "One host is named; a change is never sent to any member.")
             return ArgumentInvalid(path="host", reason="any: is for calls that only read", recovery=pick)
@@ -172,47 +202,103 @@ class Line:
                     refusal = ApprovalExpired(reason=taken)
             seen.update(approvals=sorted(approvals), good=refusal is None)
         if refusal is not None:
-            return await self._settle(ticket, Executed({}, refusal, started=False), ())
-        return await self.carry_out(ticket, progress)
+            return await self._settle(ticket, Outcome(Executed({}, refusal, started=False)), ())
+        return await self.carry_out(replace(ticket, granted=approvals), progress)
 
     async def _still_good(self, ticket: Ticket, approvals: frozenset[str]) -> Refusal | None:
         if self.guard.engine.version != ticket.decision.policy_version:
             return ApprovalExpired(reason="policy changed since it was asked")
-        effects = await self.guard.analyse(ticket.call, ticket.tool, ticket.facts)
+        effects = await self.guard.analyse(ticket.call, ticket.tool, ticket.facts, ticket.held)
         if isinstance(effects, Refusal):
             return effects
         if effects != ticket.effects:
             return ApprovalExpired(reason="its paths mean something else on the host since it was asked")
         situation = replace(self.entry.situation(), approvals=approvals)
-        decision = self.guard.decide(ticket.principal, ticket.facts, ticket.call, effects, situation)
-        if decision.verdict is Verdict.ALLOW:
+        judged = self.guard.judge(
+            ticket.principal, ticket.facts, ticket.call, ticket.tool, effects, situation, ticket.held
+        )
+        decision = judged.decision
+        if decision.verdict is Verdict.ALLOW and judged.level is ticket.level:
             return None
         return ApprovalExpired(reason="policy does not allow it with this approval", rules=decision.rule_ids)
 
     async def close_unrun(self, ticket: Ticket, refusal: Refusal) -> Envelope:
         """Settle an admitted call that will not run: denied, expired, withdrawn."""
-        return await self._settle(ticket, Executed({}, refusal, started=False, attempts=ticket.attempts), ())
+        return await self._settle(ticket, Outcome(Executed({}, refusal, started=False, attempts=ticket.attempts)), ())
+
+    async def release(self, ticket: Ticket, layer: LayerRow, approvals: frozenset[str]) -> Envelope:
+        """An approved, held change: decide again on what was measured, consume the approval, land exactly that."""
+        changes = changes_of(layer)
+        measured = Measured("staged", changes, layer=layer.digest, bytes=layer.bytes)
+        outcome = Outcome(Executed({}, None, started=True, measured=measured), layer=layer)
+        with ticket.trail.step(Step.APPROVE) as seen:
+            decision = self.landing.decide(ticket, measured_effects(ticket.effects, changes), approvals)
+            refusal: Refusal | None = None
+            if decision.verdict is not Verdict.ALLOW:
+                refusal = ApprovalExpired(reason="policy does not allow it with this approval", rules=decision.rule_ids)
+            else:
+                taken = await self.store.dispatch(ticket.call.call_id, ticket.approval_id, self.clock())
+                if isinstance(taken, NotAdmitted):
+                    refusal = self.entry.not_admitted(taken)
+                elif isinstance(taken, str):
+                    refusal = ApprovalExpired(reason=taken)
+            seen.update(approvals=sorted(approvals), good=refusal is None)
+        if refusal is not None:
+            row = await self.store.call(ticket.call.call_id)
+            if row is None:
+                return Envelope(layer.run_id, refusal.state, error=refusal)
+            return await self.closing.drop(row, layer, refusal, refusal.state)
+        with ticket.trail.step(Step.LAND) as seen:
+            outcome = await self.landing.land(ticket, outcome)
+            seen.update(changes=len(changes), landed=outcome.measured.landed)
+        verified = await self._verify(ticket, outcome)
+        return await _surely(self._settle(ticket, outcome, verified))
 
     # ── carry out ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def carry_out(self, ticket: Ticket, progress: Progress | None = None) -> Envelope:
         """Authorize, dispatch, observe, verify, settle. A cancelled call is settled too, and answered as what it is."""
+        return await self._through(ticket, self._dispatch(ticket, progress))
+
+    async def collect(self, ticket: Ticket, asked: Awaitable[Executed]) -> Envelope:
+        """A call that was under way when the server died, or was lost: what its host says of it, concluded as ever."""
+        return await self._through(ticket, asked)
+
+    async def _through(self, ticket: Ticket, work: Awaitable[Executed]) -> Envelope:
         executed = Executed({}, None, started=True)
+        outcome = Outcome(executed)
         verified: tuple[Verified, ...] = ()
         try:
-            executed = await self._dispatch(ticket, progress)
-            with ticket.trail.step(Step.OBSERVE) as seen:
-                seen.update(observed="none")
-            verified = await self._verify(ticket, executed)
+            executed = await work
+            outcome, verified = await self._conclude(ticket, executed)
         except asyncio.CancelledError:
             lost = OutcomeUnknown(reason="it was cancelled before its outcome was known", call_id=ticket.call.call_id)
-            executed = Executed(executed.result, lost, started=True, attempts=executed.attempts)
+            outcome = Outcome(Executed(executed.result, lost, started=True, attempts=executed.attempts))
         except Exception as fault:  # noqa: BLE001 - whatever failed, the call is settled and the fault is recorded by id
-            executed = self.entry.failed_inside(ticket.call.call_id, fault, executed)
-        return await _surely(self._settle(ticket, executed, verified))
+            outcome = Outcome(self.entry.failed_inside(ticket.call.call_id, fault, executed))
+        return await _surely(self._settle(ticket, outcome, verified))
+
+    async def _conclude(self, ticket: Ticket, executed: Executed) -> tuple[Outcome, tuple[Verified, ...]]:
+        with ticket.trail.step(Step.OBSERVE) as seen:
+            measured = executed.measured
+            seen.update(observed=measured.observed, changes=len(measured.changes), scratch=measured.scratch)
+        outcome = await self.landing.conclude(ticket, executed)
+        return outcome, await self._verify(ticket, outcome)
+
+    async def again(self, ticket: Ticket, plan: Plan) -> Executed:
+        """A landing or an undo whose end was not heard, asked for once more: on the host it is one and the same."""
+        leave = self.authority.issue(
+            ticket.call, plan, host=ticket.call.host, policy_version=self.guard.engine.version,
+            lifetime_seconds=self.limits.execute_within_seconds,
+        )  # fmt: skip
+        call = ticket.call
+        return await self.hosts.execute(leave, Run(call.call_id, call.digest, call.host, plan, call.timeout_seconds))
 
     async def _dispatch(self, ticket: Ticket, progress: Progress | None) -> Executed:
         """Authorize and execute; a read that did not begin goes on to the next member of its group."""
+        refusal = await self.closing.claim(ticket)
+        if refusal is not None:
+            return Executed({}, refusal, started=False, attempts=ticket.attempts)
         executed = await self._execute(ticket, progress)
         attempts = ticket.attempts + executed.attempts
         for host in ticket.spares:
@@ -227,7 +313,7 @@ class Line:
 
     async def _execute(self, ticket: Ticket, progress: Progress | None) -> Executed:
         call = ticket.call
-        plan = ticket.tool.plan(call)
+        plan = self.entry.plan_of(ticket)
         if plan is None:
             return Executed({}, Internal(reason="a tool without a plan"), started=False)
         with ticket.trail.step(Step.AUTHORIZE):
@@ -239,30 +325,32 @@ class Line:
                 lifetime_seconds=self.limits.execute_within_seconds,
             )
         declared = ticket.effects.declared.writes + ticket.effects.declared.deletes
-        run = Run(call.call_id, call.digest, call.host, plan, call.timeout_seconds, declared)
+        run = Run(call.call_id, call.digest, call.host, plan, call.timeout_seconds, declared, ticket.bounds)
         with ticket.trail.step(Step.DISPATCH) as seen:
             executed = await self.hosts.execute(leave, run, progress)
             seen.update(started=executed.started, attempts=len(executed.attempts))
         return executed
 
-    async def _verify(self, ticket: Ticket, executed: Executed) -> tuple[Verified, ...]:
-        if not ticket.call.verify or not executed.started or isinstance(executed.refusal, OutcomeUnknown):
+    async def _verify(self, ticket: Ticket, outcome: Outcome) -> tuple[Verified, ...]:
+        executed, checks = outcome.executed, ticket.call.verify
+        if not checks or outcome.hold or not executed.started or isinstance(executed.refusal, OutcomeUnknown):
             return ()
         with ticket.trail.step(Step.VERIFY) as seen:
             exit_code = executed.result.get("exit_code")
-            verified = await self.hosts.check(ticket.facts.name, ticket.call.verify, exit_code)
+            verified = await self.hosts.check(ticket.facts.name, checks, exit_code)
             seen.update(passed=sum(entry.passed for entry in verified), checks=len(verified))
         return verified
 
-    async def _settle(self, ticket: Ticket, executed: Executed, verified: tuple[Verified, ...]) -> Envelope:
-        envelope = envelope_of(ticket, executed, verified)
+    async def _settle(self, ticket: Ticket, outcome: Outcome, verified: tuple[Verified, ...]) -> Envelope:
         with ticket.trail.step(Step.SETTLE):
-            settlement = settlement_of(envelope, ticket.trail.snapshot(), self.redactor, self.clock())
-            if not executed.started:  # nothing ran: it costs nothing, and its idempotency key is free again
-                settlement = replace(settlement, releases_key=True, refund_units=ticket.cost_units)
-            await self.store.settle(settlement)
+            envelope = await self.closing.close(ticket, outcome, verified)
         with ticket.trail.step(Step.ANSWER):
-            return envelope_from_json(settlement.envelope)  # what is answered is what is on record: redacted
+            return envelope  # what is answered is what is on record: redacted
+
+
+def request_arguments(request: Request) -> Mapping[str, Json]:
+    """The arguments as they were sent; {} where they are no object."""
+    return request.arguments if isinstance(request.arguments, dict) else {}
 
 
 async def _surely(work: Coroutine[None, None, Envelope]) -> Envelope:

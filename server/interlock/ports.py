@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from interlock.records import (
     Admission,
     AdmissionResult,
+    ApprovalAsk,
     ApprovalRow,
     ApprovalState,
     CallRow,
+    HoldLimits,
     Intent,
+    LayerRow,
+    LayerState,
     NotAdmitted,
+    OpenRun,
     ScoreRow,
     Settlement,
     Span,
 )
-from interlock_policies.facts import HostFacts
+from interlock_policies.facts import HostFacts, Level
 from interlock_tools.call import Check, Json
 from interlock_tools.catalog import Contract
+from interlock_tools.changes import Change
+from interlock_tools.effects import Network
 from interlock_tools.envelope import Attempt, Envelope, Verified
 from interlock_tools.errors import Refusal
 from interlock_tools.plan import Plan
@@ -57,6 +64,21 @@ class Authorization:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the host's kernel is told to enforce for one run. Paths are resolved on that host.
+
+    `level` is the least that will do: a host that cannot reach it refuses. `shown`: places of secrets that may be seen.
+    """
+
+    level: Level = Level.NONE
+    network: Network = Network.NONE
+    writes: tuple[str, ...] = ()
+    deletes: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """How one authorized plan is to be carried out.
 
@@ -69,6 +91,26 @@ class Run:
     plan: Plan
     timeout_seconds: float
     declared: tuple[str, ...] = ()
+    bounds: Bounds = Bounds()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the host saw change during a run, and what waits there to be landed.
+
+    `layer` is the digest of the held layer ("" = nothing waits: nothing changed, or it landed already). `scratch`
+    counts changes in scratch directories that vanished with the run. `undo_why`: why there is no undo ("" = there is).
+    """
+
+    observed: str = "none"  # staged | confined | scanned | none
+    changes: tuple[Change, ...] = ()
+    truncated: bool = False
+    layer: str = ""
+    landed: bool = False
+    scratch: int = 0
+    bytes: int = 0
+    undo_why: str = "nothing was kept"
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +125,7 @@ class Executed:
     refusal: Refusal | None
     started: bool
     attempts: tuple[Attempt, ...] = ()
+    measured: Measured = Measured()
 
 
 class Ended(Protocol):
@@ -118,6 +161,21 @@ class Hosts(Protocol):
         """Verify the authorization, then carry the plan out. Cancelling ends the whole remote process group."""
         ...
 
+    async def collect(self, run: Run, progress: Progress | None = None) -> Executed | None:
+        """What became of a run that another connection or server started, followed to its end.
+
+        None where the host never began it; it is then claimed, so that it never will. Runs nothing anew.
+        """
+        ...
+
+    async def discard(self, host: str, run_id: str) -> Refusal | None:
+        """Throw a held layer away; it is not an error where there is none."""
+        ...
+
+    async def diff(self, host: str, run_id: str, chars_max: int) -> str | Refusal:
+        """What a held layer would change, as text (redacted)."""
+        ...
+
     async def check(self, host: str, checks: Sequence[Check], exit_code: int | None) -> tuple[Verified, ...]:
         """Measure the postconditions. A check that cannot be measured did not pass, and its detail says why."""
         ...
@@ -136,11 +194,69 @@ class Store(Protocol):
 
     async def admit(self, admission: Admission) -> AdmissionResult: ...
     async def refuse(self, intent: Intent, settlement: Settlement) -> None: ...
-    async def settle(self, settlement: Settlement) -> None: ...
+    async def settle(
+        self, settlement: Settlement, layer: LayerRow | None = None, held: Settlement | None = None
+    ) -> bool:
+        """End a call, with the layer it made, landed or took back, and the `held` call whose layer that was: at once.
+
+        False where it had ended before. Where a claimed layer is not given, its host is asked later (`open_runs`).
+        """
+        ...
+
+    async def hold(
+        self, settlement: Settlement, layer: LayerRow, approval: ApprovalAsk | None, limits: HoldLimits
+    ) -> str | NotAdmitted:
+        """Hold what a call changed, and the call with it; the approval's id or "".
+
+        NotAdmitted: nothing is changed, the layer is to be discarded and the call settled.
+        """
+        ...
+
+    async def begin_landing(self, layer: LayerRow, now: float) -> bool: ...
+    async def move_layer(
+        self,
+        run_id: str,
+        from_states: Collection[LayerState],
+        to_state: LayerState,
+        *,
+        by: str,
+        now: float,
+        reason: str = "",
+        undo_until: float | None = None,
+    ) -> bool:
+        """Claim a layer for the call `by` (held → landing, landed → undoing), or give it back; True for one only."""
+        ...
+
+    async def finish_held(self, run_id: str, settlement: Settlement, layer: LayerRow, by: str = "") -> bool:
+        """End what a run holds, exactly once: True for the one who ended it. The record first, then the host."""
+        ...
+
+    async def resolve_unknown(
+        self, settlement: Settlement, by: str, layer: LayerRow | None = None, held: Settlement | None = None
+    ) -> CallRow | str:
+        """The true outcome of an unknown call, as `by` knew it; a sentence where it is not unknown."""
+        ...
+
+    async def expire_layers(self, now: float) -> Sequence[LayerRow]:
+        """Discard what was held too long, end what can be undone no more; those rows, so that their hosts are told."""
+        ...
+
+    async def layer(self, call_id: str) -> LayerRow | None:
+        """The layer that this call made, or the one that it landed."""
+        ...
+
+    async def layers(
+        self, state: str = "", host: str = "", principal: str = "", limit: int = 100
+    ) -> Sequence[LayerRow]: ...
+    async def open_runs(self, limit: int = 500, after_seq: int = 0) -> Sequence[OpenRun]:
+        """Calls whose end, or whose layer's place, only their host knows; those that run here are among them."""
+        ...
+
     async def dispatch(self, call_id: str, approval_id: str, now: float) -> ApprovalRow | NotAdmitted | str:
         """Consume an approval and mark its call dispatched, atomically; a sentence where it is not good for that.
 
-        NotAdmitted where a stop or a limit holds the call back now; the approval stays as it is.
+        A held call claims its layer with it. NotAdmitted where a stop or a limit holds the call back now; the approval
+        stays as it is.
         """
         ...
 
@@ -178,13 +294,17 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One tool call as it came in. `principal` was established by the transport, never by the arguments."""
+    """One tool call as it came in. `principal` was established by the transport, never by the arguments.
+
+    `keep`: what an undo does where something changed since; only a person at the command line can say it.
+    """
 
     principal: str
     session: str
     tool: str
     arguments: object  # whatever the client sent; normally a JSON object or None
     traceparent: str = ""
+    keep: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,15 @@ from interlock_tools.errors import State
 
 
 class Life(StrEnum):
-    """A recorded call's life: refused | awaiting → dispatched → settled | unknown → reconciled."""
+    """A recorded call's life: refused | awaiting → dispatched → settled | held → settled | unknown → reconciled.
+
+    The whole machine is drawn in `interlock.store.settling`.
+    """
 
     REFUSED = "refused"  # never admitted: invalid, denied, over a limit
     AWAITING = "awaiting"  # admitted, an approval is pending
     DISPATCHED = "dispatched"  # authorized; it may have reached the host
+    HELD = "held"  # it ran; what it changed waits on its host to be landed or discarded
     SETTLED = "settled"
     UNKNOWN = "unknown"  # dispatched, and the server died or lost it
     RECONCILED = "reconciled"
@@ -71,6 +75,7 @@ class ApprovalAsk:
     obligations: tuple[str, ...]
     approve_by: float
     execute_within_seconds: int
+    approval_id: str = ""  # given where an answer has to name it beforehand; else the store makes one
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,62 @@ class Settlement:
     releases_key: bool = False  # nothing ran: its idempotency key may be used for another try
 
 
+class LayerState(StrEnum):
+    """A layer's life: what a run changed, and where it is. Drawn in `interlock.store.layers`."""
+
+    HELD = "held"  # it waits on its host; nothing of it has landed
+    LANDING = "landing"  # one call may land it now; only the host knows how far that went
+    LANDED = "landed"  # it is there; `undo_until` says how long it can be taken back
+    UNDOING = "undoing"  # one call may take it back now
+    UNDONE = "undone"
+    DISCARDED = "discarded"
+    LOST = "lost"  # the host does not know it any more
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """What one run changed on its host, held there or landed. Everything in it is already redacted.
+
+    `run_id` is the call that made it. `changes` are `interlock_tools.changes.Change` as JSON; `truncated`: there were
+    more. `bytes`: what it takes on its host, the layer while it is held, the before-images once it landed.
+    `undo_until` None = it cannot be taken back; `reason` then says why, or why it was discarded or lost.
+    """
+
+    run_id: str
+    host: str
+    principal: str
+    call_digest: str
+    digest: str  # over the changes and every new content: what lands has exactly this one
+    changes: tuple[Mapping[str, Json], ...]
+    truncated: bool
+    bytes: int
+    state: LayerState
+    created: float
+    expires: float
+    landed: float | None = None
+    landed_by: str = ""  # the call that landed it, or that lands it now
+    undo_until: float | None = None
+    undone: float | None = None
+    undone_by: str = ""
+    approval_id: str = ""  # the last one that a human was asked for
+    reason: str = ""
+
+    def can_be_undone(self, now: float) -> bool:
+        """True where it is landed and its before-images are still kept."""
+        return self.state is LayerState.LANDED and self.undo_until is not None and now < self.undo_until
+
+
+@dataclass(frozen=True, slots=True)
+class HoldLimits:
+    """What one more held layer is measured against; the last three are for the approval that may be asked with it."""
+
+    layers_max: int  # held on one host, and by one principal
+    host_bytes_max: int
+    approvals_pending_max: int
+    host_calls_max: int
+    principal_calls_max: int
+
+
 @dataclass(frozen=True, slots=True)
 class CallRow:
     """One recorded call."""
@@ -190,6 +251,17 @@ class CallRow:
     approval_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A call whose end is not on record, or whose layer is in flight: its host is to be asked.
+
+    `layer` is what the call was landing or undoing: its own, or the one it was told to.
+    """
+
+    call: CallRow
+    layer: LayerRow | None
+
+
 class ApprovalState(StrEnum):
     """An approval's life. `used` and everything after `pending` but `approved` is final."""
 
@@ -203,7 +275,10 @@ class ApprovalState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRow:
-    """One approval: bound to one call's digest, single use, expiring."""
+    """One approval: single use, expiring, bound to one digest.
+
+    That is the call's own where it waits to run, and `digest_of([call digest, layer digest])` where it waits to land.
+    """
 
     approval_id: str
     call_id: str

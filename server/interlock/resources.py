@@ -77,7 +77,7 @@ class Resources:
                 "user": host.become or host.user,
                 "cwd": self._entry.cwd(host.name),
                 "workspace": list(host.workspace),
-                "containment": ["none"],
+                "containment": list(self._entry.containment(host.name)),
             }
         )
 

@@ -38,6 +38,8 @@ class HostSettings:
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     sessions_max: int = 8
     embedded: bool = False
+    containment: str = "none"  # the strongest level that is used there: staged, confined or none
+    masked: tuple[str, ...] = ()  # places hidden inside a containment, beside the default ones; `~` is the login's home
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,13 @@ class Limits:
     command_chars_max: int = 16 * 1024
     progress_seconds: float = 10.0
     record_days_max: int = 90
+    reattach_seconds_max: float = 60.0
+    layers_held_max: int = 50
+    layer_hours_max: int = 24
+    layer_changes_max: int = 20_000
+    undo_hours_max: int = 72
+    undo_bytes_max: int = 256 * 1024 * 1024
+    runs_bytes_max: int = 4 * 1024 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

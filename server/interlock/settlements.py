@@ -2,40 +2,72 @@
 
 from __future__ import annotations
 
-from interlock.ports import Executed
-from interlock.records import Settlement, Span
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from interlock.landing import Outcome
+from interlock.records import LayerRow, Settlement, Span
 from interlock.ticket import Ticket
+from interlock_policies.measured import changed
 from interlock_policies.redact import Redactor
-from interlock_tools.call import digest_of
+from interlock_tools.call import Json, digest_of
 from interlock_tools.envelope import Envelope, Scores, Verified
 from interlock_tools.errors import State, VerificationFailed
 
 
-def envelope_of(ticket: Ticket, executed: Executed, verified: tuple[Verified, ...]) -> Envelope:
+def envelope_of(ticket: Ticket, outcome: Outcome, verified: tuple[Verified, ...]) -> Envelope:
     """The answer of a call that was admitted: what ran, what was measured, what it scores."""
+    executed, measured, layer = outcome.executed, outcome.measured, outcome.layer
     failed = [entry for entry in verified if not entry.passed]
     error = executed.refusal
     if error is None and failed:
         error = VerificationFailed(reason=f"{failed[0].check} {failed[0].target}: {failed[0].detail}")
     success: float | None = 1.0 if error is None else 0.0
-    if error is not None and (not executed.started or error.state is State.UNKNOWN):
+    if (error is not None and (not executed.started or error.state is State.UNKNOWN)) or outcome.hold:
         success = None
+    until = layer.undo_until if layer is not None else None
     return Envelope(
         ticket.call.call_id,
-        State.SUCCEEDED if error is None else error.state,
-        result=executed.result,
+        outcome.state or (State.SUCCEEDED if error is None else error.state),
+        result={**executed.result, **_held(outcome, layer)},
+        effects=changed(measured.changes, outcome.undeclared, measured.observed),
         verified=verified,
-        scores=Scores(ticket.validity, success, None),
+        scores=Scores(ticket.validity, success, outcome.side_effects),
         attempts=executed.attempts,
-        notices=ticket.notices,
+        undo_available=until is not None,
+        undo_until=_iso(until) if until is not None else None,
+        notices=(*ticket.notices, *_notices(outcome)),
         error=error,
     )
+
+
+def _held(outcome: Outcome, layer: LayerRow | None) -> Mapping[str, Json]:
+    if not outcome.hold or layer is None:
+        return {}
+    return {"held": {"paths": len(layer.changes), "until": _iso(layer.expires), "digest": layer.digest}}
+
+
+def _notices(outcome: Outcome) -> tuple[str, ...]:
+    measured = outcome.measured
+    said = list(measured.notes)
+    if measured.scratch:
+        said.append(f"{measured.scratch} undeclared changes in scratch directories vanished with the run")
+    if measured.landed and measured.changes and measured.undo_why:
+        said.append(f"no undo: {measured.undo_why}")
+    if outcome.hold:
+        said.append("nothing has landed; call_commit lands what is held, call_cancel discards it")
+    return tuple(said)
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def settlement_of(envelope: Envelope, spans: tuple[Span, ...], redactor: Redactor, now: float) -> Settlement:
     """The record of an ended call, redacted. Two calls with the same `result_digest` had the same result."""
     stored = redactor.json(envelope.to_json())
-    outcome = {"state": envelope.state.value, "result": stored["result"], "verified": stored["verified"]}
+    result = {name: value for name, value in stored["result"].items() if name != "held"}  # says until when it is held
+    outcome = {"state": envelope.state.value, "result": result, "verified": stored["verified"]}
     return Settlement(
         call_id=envelope.call_id,
         state=envelope.state,

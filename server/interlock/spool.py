@@ -76,6 +76,14 @@ class SpoolWriter:
             # A full disk here must not end a command there: from now on it is only counted, and the answer says so.
             self.is_capped = True
 
+    def skip(self, count: int) -> None:
+        """Count bytes that the host printed and did not keep; what comes after them is only remembered."""
+        self.seen_bytes += count
+        if not self.is_capped:
+            with suppress(OSError):
+                self._keep(self._stream.feed(self._decoder.decode(b"", final=True)))
+            self.is_capped = True
+
     def close(self) -> None:
         """Write what redaction still held back and close the file; once."""
         if not self.is_capped and not self._is_closed:

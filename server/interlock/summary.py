@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from interlock.ticket import Ticket
 from interlock_policies.redact import Redactor
 from interlock_tools.call import Json
+from interlock_tools.changes import Change, ChangeOp
 from interlock_tools.visible import visible
 
 SUMMARY_CHARS_MAX = 8_000
 SAID_CHARS_MAX = 1_200
 FOUND_SHOWN_MAX = 10  # effects, and reasons each
+CHANGES_SHOWN_MAX = 30
+DIFF_SHOWN_CHARS_MAX = 3_000
+DIFF_LINES_MAX = 60
 _PLUMBING = frozenset({"host", "intent", "wait_seconds", "timeout_seconds", "idempotency_key", "mode"})
 
 
@@ -39,6 +44,22 @@ def summary(ticket: Ticket, redactor: Redactor) -> str:
     shown += [f"{name}: {_shown(redactor, value, 200)}" for name, value in found]
     shown += [f"{name}: {_shown(redactor, value, SAID_CHARS_MAX)}" for name, value in said]
     return "\n".join(shown)[:SUMMARY_CHARS_MAX]
+
+
+def held_summary(ticket: Ticket, changes: Sequence[Change], diff: str, redactor: Redactor) -> str:
+    """What a human reads before deciding on a held change: what it would change first, then the call behind it."""
+    lines = [f"lands: {visible(redactor.text(_of_change(change)), 600)}" for change in changes[:CHANGES_SHOWN_MAX]]
+    if len(changes) > CHANGES_SHOWN_MAX:
+        lines.append(f"lands: {len(changes) - CHANGES_SHOWN_MAX} more; 'interlock held show {ticket.call.call_id}'")
+    shown = visible(diff, DIFF_SHOWN_CHARS_MAX).splitlines()
+    lines += [f"diff: {line}" for line in shown[:DIFF_LINES_MAX]]
+    return ("\n".join(lines) + "\n" + summary(ticket, redactor))[:SUMMARY_CHARS_MAX]
+
+
+def _of_change(change: Change) -> str:
+    size = f" ({change.size} bytes)" if change.kind == "file" and change.op is not ChangeOp.DELETE else ""
+    below = f" with {change.below} entries below" if change.below else ""
+    return f"{change.op.value} {change.kind} {change.path}{size}{below} {change.detail}".rstrip()
 
 
 def _shown(redactor: Redactor, value: Json, chars_max: int) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from interlock.ports import Request
+from interlock.ports import Bounds, Request
+from interlock.records import LayerRow
 from interlock.trail import Trail
-from interlock_policies.facts import Decision, HostFacts, Principal
+from interlock_policies.facts import Decision, HostFacts, Level, Principal
 from interlock_tools.call import Call
 from interlock_tools.catalog import Tool
 from interlock_tools.effects import Effects
@@ -15,7 +16,12 @@ from interlock_tools.envelope import Attempt
 
 @dataclass(frozen=True)
 class Ticket:
-    """An admitted call with everything that was found out about it."""
+    """An admitted call with everything that was found out about it.
+
+    `decision` is on the whole call; `asks_first`: a human has to agree before anything of it runs, because a layer
+    would not hold what they are asked about. `granted`: the approvals that were really given. `held`: the layer that
+    this call lands or undoes.
+    """
 
     request: Request
     call: Call
@@ -31,3 +37,14 @@ class Ticket:
     attempts: tuple[Attempt, ...] = ()
     notices: tuple[str, ...] = ()
     spares: tuple[str, ...] = ()  # other members of the group that was addressed, for failover
+    level: Level = Level.NONE
+    asks_first: bool = False
+    granted: frozenset[str] = frozenset()
+    held: LayerRow | None = None
+
+    @property
+    def bounds(self) -> Bounds:
+        """What the host's kernel is told to enforce."""
+        declared = self.effects.declared
+        shown = tuple(self.call.arguments.get("reads") or ())
+        return Bounds(self.level, declared.network, declared.writes, declared.deletes, declared.services, shown)

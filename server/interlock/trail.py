@@ -22,6 +22,7 @@ class Step(StrEnum):
     AUTHORIZE = "authorize"
     DISPATCH = "dispatch"
     OBSERVE = "observe"
+    LAND = "land"
     VERIFY = "verify"
     SETTLE = "settle"
     ANSWER = "answer"

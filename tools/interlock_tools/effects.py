@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,12 +42,16 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """The expected effect, as the caller declared it (absolute, normalised paths)."""
+    """The expected effect, as the caller declared it (absolute, normalised paths).
+
+    `reads`: places of secrets that it has to see; any other reading needs no declaration.
+    """
 
     writes: tuple[str, ...] = ()
     deletes: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     network: Network = Network.NONE
+    reads: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -59,7 +64,8 @@ class Effects:
     """Everything that analysis could say about one call.
 
     `opaque` holds the reasons why a part could not be read; `unknown_programs` those without an entry in the table.
-    `effects` is complete only where both are empty.
+    `inferred` is complete only where both are empty. `measured`: it is what a host saw change, path by path, and
+    nothing more than that can happen.
     """
 
     declared: Declaration = Declaration()
@@ -69,6 +75,7 @@ class Effects:
     opaque: tuple[str, ...] = ()
     privileged: bool = False
     downloads_to_shell: bool = False
+    measured: bool = False
 
     def of(self, *kinds: EffectKind) -> tuple[Effect, ...]:
         """The inferred effects of these kinds, in the order they were found."""
@@ -83,3 +90,12 @@ class Effects:
             or bool(self.opaque or self.unknown_programs)
             or self.privileged
         )
+
+
+def declaration_of(effects: Iterable[Effect]) -> Declaration:
+    """The declaration that says exactly what these effects write and delete."""
+    listed = tuple(effects)
+    return Declaration(
+        tuple(effect.target for effect in listed if effect.kind is EffectKind.WRITE),
+        tuple(effect.target for effect in listed if effect.kind is EffectKind.DELETE),
+    )

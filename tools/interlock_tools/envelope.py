@@ -40,13 +40,17 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What changed on the host, and by which means that was seen."""
+    """What changed on the host, and by which means that was seen. `left_out`: how many paths are not listed."""
 
     created: tuple[str, ...] = ()
     modified: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
     undeclared: tuple[str, ...] = ()
     observed: str = "none"  # staged | confined | scanned | none
+    left_out: int = 0
+
+
+_WELL = (State.SUCCEEDED, State.RUNNING, State.HELD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,8 @@ class Envelope:
 
     @property
     def ok(self) -> bool:
-        """True where there is no error and the call ended well, or is still on its way without one."""
-        return self.error is None and self.error_json is None and self.state in (State.SUCCEEDED, State.RUNNING)
+        """True where there is no error and the call ended well, is on its way, or waits to be landed as asked."""
+        return self.error is None and self.error_json is None and self.state in _WELL
 
     def to_json(self) -> dict[str, Json]:
         """The envelope as the contract has it."""
@@ -86,6 +90,7 @@ class Envelope:
                 "deleted": list(self.effects.deleted),
                 "undeclared": list(self.effects.undeclared),
                 "observed": self.effects.observed,
+                "left_out": self.effects.left_out,
             },
             "verified": [
                 {"check": v.check, "target": v.target, "passed": v.passed, "detail": v.detail} for v in self.verified
@@ -119,6 +124,7 @@ def envelope_from_json(value: Mapping[str, Json]) -> Envelope:
             tuple(changed["deleted"]),
             tuple(changed["undeclared"]),
             changed["observed"],
+            changed["left_out"],
         ),
         verified=tuple(Verified(**entry) for entry in value["verified"]),
         scores=Scores(**value["scores"]),
@@ -186,7 +192,7 @@ ENVELOPE_SCHEMA: Mapping[str, Json] = _closed(
         "result": _OPEN,
         "effects": _closed(
             {name: _listed(_TEXT) for name in ("created", "modified", "deleted", "undeclared")}
-            | {"observed": {"type": "string", "enum": list(OBSERVED)}}
+            | {"observed": {"type": "string", "enum": list(OBSERVED)}, "left_out": {"type": "integer", "minimum": 0}}
         ),
         "verified": _listed(_closed({"check": _TEXT, "target": _TEXT, "passed": _FLAG, "detail": _TEXT})),
         "scores": _closed({"validity": _SCORE, "success": _SCORE, "side_effects": _SCORE}),
@@ -202,4 +208,4 @@ ENVELOPE_SCHEMA: Mapping[str, Json] = _closed(
 
 # What every tool publishes of it: the barest outline, because it goes over the wire once for each tool and has to leave
 # room for the arguments. Every envelope is valid under it, and nothing in it is nullable.
-OUTPUT_SCHEMA: Mapping[str, Json] = {"type": "object", "required": ["ok"]}
+OUTPUT_SCHEMA: Mapping[str, Json] = {"type": "object"}

@@ -365,11 +365,17 @@ class StaleState(Refusal):
     code = "STALE_STATE"
     state = State.FAILED
 
+    def default_recovery(self) -> Recovery:
+        return Recovery.give_up("Look at what is there now, and make the change as a new call.")
+
 
 class UndoUnavailable(Refusal):
     """This call cannot be undone: {reason}."""
 
     code = "UNDO_UNAVAILABLE"
+
+    def default_recovery(self) -> Recovery:
+        return Recovery.give_up("What was there before is not kept; a new call can only make it anew.")
 
 
 # ── host ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -424,7 +430,7 @@ class ContainmentUnavailable(HostFault):
     retryable = False
 
     def default_recovery(self) -> Recovery:
-        return Recovery.give_up("This host cannot contain the call.")
+        return Recovery.give_up("This host cannot contain the call; call_check tells what policy demands.")
 
 
 # ── outcome ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -39,11 +39,11 @@ def _file_write(inventory: Inventory, limits: FieldLimits) -> Tool:
     modes = ("permissions", "perms", "chmod", "permission")
     own = (
         path("path", "Absolute.", *FILE_NAMES, "destination"),
-        text("content", "The whole new content.", *content, required=True, chars_max=content_chars_max),
+        text("content", "New content.", *content, required=True, chars_max=content_chars_max),
         encoding_field(),
-        text("file_mode", "Octal, like 0644; default: kept, else 0644.", *modes, form=Form.OCTAL, chars_max=4),
-        flag("create_parents", "Make missing directories.", "parents", "mkdir", "make_parents"),
-        guard_field("Refuse if changed since; 'absent': only create."),
+        text("file_mode", "Octal; default: kept, else 0644.", *modes, form=Form.OCTAL, chars_max=4),
+        flag("create_parents", "Make directories.", "parents", "mkdir", "make_parents"),
+        guard_field("Refuse if changed; 'absent': only create."),
     )
     fields = changing_file_fields(inventory, limits, *own)
     words = "Create or replace a file atomically."
@@ -94,7 +94,7 @@ def _file_edit(inventory: Inventory, limits: FieldLimits) -> Tool:
     edits = Field(
         "edits",
         Kind.OBJECTS,
-        "Exact replacements, in order; all or none.",
+        "In order, all or none.",
         required=True,
         items_min=1,
         fields=(
@@ -105,7 +105,7 @@ def _file_edit(inventory: Inventory, limits: FieldLimits) -> Tool:
         ),
         also=("edit", "replacements", "changes"),
     )
-    own = (path("path", "Absolute.", *FILE_NAMES), edits, guard_field("Refuse if changed since."))
+    own = (path("path", "Absolute.", *FILE_NAMES), edits, guard_field("Refuse if changed."))
     fields = changing_file_fields(inventory, limits, *own)
     words = "Replace exact texts in a file."
     review = partial(_review_edits, limits.file_bytes_max)
@@ -143,7 +143,7 @@ def _file_move(inventory: Inventory, limits: FieldLimits) -> Tool:
         flag("recursive", "Copy a whole tree.", "recurse"),
     )
     fields = changing_file_fields(inventory, limits, *own)
-    words = "Move, rename or copy a file or directory."
+    words = "Move or copy a file or directory."
     return Tool("file_move", "Move or copy", words, fields, _CHANGES, _plan_move, _move_effects)
 
 
@@ -174,11 +174,11 @@ def _move_effects(arguments: Arguments) -> tuple[Effect, ...]:
 def _file_delete(inventory: Inventory, limits: FieldLimits) -> Tool:
     own = (
         path("path", "Absolute.", *FILE_NAMES, "directory", "dir", "folder"),
-        flag("recursive", "A directory with all in it.", "recurse"),
-        guard_field("Refuse if changed since."),
+        flag("recursive", "A whole tree.", "recurse"),
+        guard_field("Refuse if changed."),
     )
     fields = changing_file_fields(inventory, limits, *own)
-    words = "Delete a file or a link, or a tree with recursive."
+    words = "Delete a file, a link or a tree."
     return Tool("file_delete", "Delete", words, fields, _CHANGES, _plan_delete, _delete_effects)
 
 

@@ -22,16 +22,16 @@ def reading_file_tools(inventory: Inventory, limits: FieldLimits) -> tuple[Tool,
 
 
 def _file_read(inventory: Inventory, limits: FieldLimits) -> Tool:
-    amount = f"Lines ({LINES_DEFAULT}), or bytes ({BYTES_DEFAULT}) with offset or base64."
+    amount = "Lines, or bytes with offset or base64."
     aliases = ("max_lines", "lines", "length", "max_bytes")
     own = (
         path("path", "Absolute.", *FILE_NAMES),
         number("line", "First line.", "start_line", default=1, minimum=1, maximum=POSITION_MAX),
-        number("offset", "First byte, instead of line.", "start", maximum=POSITION_MAX),
+        number("offset", "Or first byte.", "start", maximum=POSITION_MAX),
         number("limit", amount, *aliases, minimum=1, maximum=READ_MAX, published=True),
         encoding_field(),
     )
-    words = "Read a file by lines or bytes. The answer has its sha256 and size."
+    words = "Read a file by lines or bytes; tells sha256 and size."
     fields = reading_fields(inventory, limits, *own)
     return Tool("file_read", "Read file", words, fields, READS, _plan_read, partial(_reads, "file_read"))
 
@@ -48,7 +48,7 @@ def _plan_read(arguments: Arguments) -> Plan:
 def _file_list(inventory: Inventory, limits: FieldLimits) -> Tool:
     own = (
         path("path", "Absolute directory.", *FOLDER_NAMES),
-        glob_field("Only names that match.", "pattern", "filter", "match"),
+        glob_field("Names that match.", "pattern", "filter", "match"),
         flag("recursive", "The whole tree.", "recurse"),
         flag("hidden", "Dot files too.", "all", "show_hidden", "include_hidden", default=True),
         number(
@@ -60,9 +60,9 @@ def _file_list(inventory: Inventory, limits: FieldLimits) -> Tool:
             maximum=FOUND_MAX,
             published=True,
         ),
-        text("after", "Continue after this entry.", "cursor", form=Form.LINE, chars_max=PATH_CHARS_MAX),
+        text("after", "After this entry.", "cursor", form=Form.LINE, chars_max=PATH_CHARS_MAX),
     )
-    words = "List a directory or a glob: sizes, owners, modes, times."
+    words = "List a directory or glob: sizes, owners, modes, times."
     fields = reading_fields(inventory, limits, *own)
     return Tool("file_list", "List files", words, fields, READS, _plan_list, partial(_reads, "file_list"))
 
@@ -83,9 +83,9 @@ def _file_search(inventory: Inventory, limits: FieldLimits) -> Tool:
     own = (
         path("path", "Absolute file or directory.", *FOLDER_NAMES),
         text("pattern", "Text to find.", *aliases, form=Form.LINE, required=True, chars_min=1),
-        flag("regex", "Pattern is an extended regex.", "is_regex", "regexp", "use_regex"),
+        flag("regex", "Extended regex.", "is_regex", "regexp", "use_regex"),
         flag("ignore_case", "Any case.", "case_insensitive", "insensitive"),
-        glob_field("Only files named so.", "include", "file_pattern", "files"),
+        glob_field("Files named so.", "include", "file_pattern", "files"),
         number("context_lines", "Lines around.", "context", default=0, maximum=10),
         number(
             "limit",
@@ -97,7 +97,7 @@ def _file_search(inventory: Inventory, limits: FieldLimits) -> Tool:
             published=True,
         ),
     )
-    words = "Find lines in a file or in all files of a tree."
+    words = "Find lines in a file or tree."
     fields = reading_fields(inventory, limits, *own)
     return Tool("file_search", "Search files", words, fields, READS, _plan_search, partial(_reads, "file_search"))
 

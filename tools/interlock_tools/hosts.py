@@ -12,7 +12,7 @@ def host_tools() -> tuple[Tool, ...]:
     fields = (
         text("filter", "Part of a name.", "query", "search", "name", form=Form.LINE, chars_max=200),
         text("label", "key=value", "labels", "tag", form=Form.LABEL, chars_min=1, chars_max=400),
-        text("after", "Continue after this name.", "cursor", form=Form.LINE, chars_max=200),
+        text("after", "After this name.", "cursor", form=Form.LINE, chars_max=200),
         number("limit", "Hosts at most.", "max", "page_size", default=50, minimum=1, maximum=200, published=True),
     )
     return (Tool("hosts_list", "List hosts", "List hosts: labels, containment, your rights there.", fields, READS),)

@@ -100,5 +100,35 @@ class DeleteFile:
     expected_sha256: str = ""
 
 
-Plan = RunCommand | ReadFile | ListFiles | SearchFiles | WriteFile | EditFile | MoveFile | DeleteFile
+@dataclass(frozen=True, slots=True)
+class CommitLayer:
+    """Land what the run `run_id` left in its layer, exactly as long as the layer has this digest ("" = unknown yet)."""
+
+    run_id: str
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UndoRun:
+    """Put back what the run `run_id` changed. `keep`: whose version stays where something changed since.
+
+    "" = nobody's, then nothing is put back; "ours" = what was there before the run.
+    """
+
+    run_id: str
+    keep: str = ""
+
+
+Plan = (
+    RunCommand
+    | ReadFile
+    | ListFiles
+    | SearchFiles
+    | WriteFile
+    | EditFile
+    | MoveFile
+    | DeleteFile
+    | CommitLayer
+    | UndoRun
+)
 READING_PLANS = (ReadFile, ListFiles, SearchFiles)

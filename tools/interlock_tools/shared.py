@@ -70,15 +70,19 @@ def intent_field(*, required: bool, words: str = "Why.") -> Field:
     )
 
 
+def changed_path_fields(writes: str, deletes: str) -> tuple[Field, ...]:
+    """The paths that a call may change, where the caller has to say it."""
+    return (_paths("writes", writes, "write"), _paths("deletes", deletes, "delete", "removes"))
+
+
 def declared_fields(inventory: Inventory) -> tuple[Field, ...]:
     """The expected effect, where the caller has to say it."""
     reach = {"true": "outbound", "yes": "outbound", "false": "none", "no": "none", "off": "none"}
     return (
-        _paths("writes", "Absolute paths that may be created or changed.", "write"),
-        _paths("deletes", "Absolute paths that may disappear.", "delete", "removes"),
+        *changed_path_fields("Absolute; may be created or changed.", "Absolute; may be deleted."),
         texts(
             "services",
-            "May be started, stopped, restarted.",
+            "It may start, stop, restart.",
             *("service", "units"),
             form=Form.SERVICE,
             chars_max=256,
@@ -86,6 +90,8 @@ def declared_fields(inventory: Inventory) -> tuple[Field, ...]:
             choices=inventory.services,
         ),
         choice("network", "May it reach out?", ("none", "outbound"), default="none", means=reach),
+        # No name like "read" or "inputs": what needs no declaration must not become a request for secrets.
+        _paths("reads", "Secrets it must see; a human decides.", "secrets"),
     )
 
 
@@ -95,8 +101,10 @@ def _paths(name: str, words: str, *also: str) -> Field:
 
 def verify_field(checks: tuple[str, ...]) -> Field:
     """Postconditions, measured after the call. What `target` and `expected` have to be depends on `check`."""
-    kind = choice("check", "Kind.", checks)
-    target = text("target", "Path, service, port, URL…", "path", "url", form=Form.LINE, chars_max=PATH_CHARS_MAX)
+    # The list is long and every changing tool takes it: shell_run prints it for all of them.
+    printed = "exit_code" in checks
+    kind = choice("check", "Kind." if printed else "As in shell_run.", checks, published=printed)
+    target = text("target", "Path, unit, port, URL.", "path", "url", form=Form.LINE, chars_max=PATH_CHARS_MAX)
     expected = text("expected", "Value.", "value", "expect", chars_max=10_000)
     aimed = replace(target, required=True, chars_min=1)
     a_path = replace(aimed, form=Form.PATH)
@@ -126,22 +134,22 @@ def certainty_fields() -> tuple[Field, ...]:
     """How sure the caller is."""
     levels, means = ("high", "medium", "low"), {"med": "medium", "moderate": "medium"}
     return (
-        choice("confidence", "How sure you are.", levels, "certainty", default="high", means=means),
-        texts("doubts", "Your doubts.", "uncertainties", "concerns", form=Form.PROSE, chars_max=500, items_max=20),
+        choice("confidence", "How sure.", levels, "certainty", default="high", means=means),
+        texts("doubts", "Doubts.", "uncertainties", "concerns", form=Form.PROSE, chars_max=500, items_max=20),
     )
 
 
 def mode_field() -> Field:
     """Land the effect, or only show it."""
     means = dict.fromkeys(PREVIEW_WORDS, "preview")
-    return choice("mode", "preview: show only.", ("apply", "preview"), default="apply", means=means)
+    return choice("mode", "preview: hold it.", ("apply", "preview"), default="apply", means=means)
 
 
 def idempotency_field() -> Field:
     """A key under which a call is done once."""
     return text(
         "idempotency_key",
-        "Runs once per key.",
+        "Once per key.",
         *("idempotency", "idempotency_token", "dedupe_key"),
         form=Form.LINE,
         chars_min=1,

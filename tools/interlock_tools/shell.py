@@ -38,12 +38,12 @@ def shell_tools(inventory: Inventory, limits: FieldLimits) -> tuple[Tool, ...]:
         path("cwd", "Absolute; default the host's own.", *_CWD_NAMES, required=False),
         text("stdin", "Standard input.", "input", chars_max=limits.stdin_chars_max),
         *declared_fields(inventory),
-        intent_field(required=False, words="Why. Required with a declared effect."),
+        intent_field(required=False, words="Why; required with a declaration."),
         *changing_fields(limits),
     )
-    words = "Run one bash command. It may only read, but for what writes, deletes, services and network declare."
+    words = "Run one bash command. Undeclared changes are held, not done."
     hints = Hints(read_only=False, destructive=True, idempotent=False, open_world=True)
-    return (Tool("shell_run", "Run command", words, fields, hints, _plan, review=_review, declares=True),)
+    return (Tool("shell_run", "Run command", words, fields, hints, _plan, review=_review, declares=True, runs=True),)
 
 
 def _plan(arguments: Arguments) -> Plan:
@@ -52,11 +52,10 @@ def _plan(arguments: Arguments) -> Plan:
 
 def _review(arguments: Arguments) -> Fault | None:
     outbound = arguments["network"] == "outbound"
-    if not (arguments["writes"] or arguments["deletes"] or arguments["services"] or outbound):
-        return None
-    if not arguments["intent"]:
-        return Fault(ArgumentMissing, "intent", "a call that declares an effect says why")
-    if arguments["host"].startswith(ANY_PREFIX):
+    changes = arguments["writes"] or arguments["deletes"] or arguments["services"] or outbound
+    if (changes or arguments["reads"]) and not arguments["intent"]:
+        return Fault(ArgumentMissing, "intent", "a call that declares an effect or wants a secret says why")
+    if changes and arguments["host"].startswith(ANY_PREFIX):
         step = Recovery.use("hosts_list", {}, "A call that changes something names one host; this lists them.")
         return Fault(HostUnknown, "host", "a group is only for calls that read; name one host", step=step)
     return None

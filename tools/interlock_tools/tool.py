@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from interlock_tools.call import Call, Json
-from interlock_tools.effects import Declaration, Effect, EffectKind, Network
+from interlock_tools.effects import Declaration, Effect, Network, declaration_of
 from interlock_tools.fields import Field
 from interlock_tools.plan import Plan
 from interlock_tools.values import Fault
@@ -56,7 +56,8 @@ class Tool:
     """One tool. `plan_of`, `effects_of` and `review` take complete, normalised arguments.
 
     `review` finds what a look at one field alone cannot. `declares`: the caller declares the expected effect in fields
-    of its own (shell_run); for every other tool it follows from `effects_of`.
+    of its own (shell_run, call_commit); for every other tool it follows from `effects_of`. `runs`: it runs a command,
+    which is analysed, and contained by the host's kernel.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Tool:
     effects_of: Callable[[Arguments], tuple[Effect, ...]] = _no_effects
     review: Callable[[Arguments], Fault | None] = _no_fault
     declares: bool = False
+    runs: bool = False
 
     def plan(self, call: Call) -> Plan | None:
         """What it asks of a host; None where the server answers the call itself."""
@@ -79,7 +81,7 @@ class Tool:
 
     def reads_only(self, call: Call) -> bool:
         """True where the call, as its arguments stand, is not meant to change anything on a host."""
-        return self.hints.read_only or (self.declares and call.declaration.is_empty)
+        return self.hints.read_only or (self.runs and call.declaration.is_empty)
 
     def declaration(self, arguments: Arguments) -> Declaration:
         """The expected effect: from the caller's own fields, else from what the arguments mean."""
@@ -87,11 +89,8 @@ class Tool:
             return Declaration(
                 tuple(arguments["writes"]),
                 tuple(arguments["deletes"]),
-                tuple(arguments["services"]),
-                Network(arguments["network"]),
+                tuple(arguments.get("services", ())),
+                Network(arguments.get("network", Network.NONE)),
+                tuple(arguments.get("reads", ())),
             )
-        effects = self.effects_of(arguments)
-        return Declaration(
-            tuple(effect.target for effect in effects if effect.kind is EffectKind.WRITE),
-            tuple(effect.target for effect in effects if effect.kind is EffectKind.DELETE),
-        )
+        return declaration_of(self.effects_of(arguments))

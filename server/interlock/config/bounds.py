@@ -169,3 +169,45 @@ class LimitsSection(Section):
         le=36_500,
         description="How long the record is kept.",
     )
+    reattach_seconds_max: float = Field(
+        default=_LIMITS.reattach_seconds_max,
+        ge=1,
+        le=3600,
+        description="How long a run is sought after its connection broke, before it counts as unknown.",
+    )
+    layers_held_max: int = Field(
+        default=_LIMITS.layers_held_max,
+        ge=1,
+        le=1000,
+        description="Held changes that may wait on one host, and for one principal.",
+    )
+    layer_hours_max: int = Field(
+        default=_LIMITS.layer_hours_max,
+        ge=1,
+        le=720,
+        description="How long a held change waits before it is discarded.",
+    )
+    layer_changes_max: int = Field(
+        default=_LIMITS.layer_changes_max,
+        ge=100,
+        le=10**6,
+        description="The most paths one call may change in a layer.",
+    )
+    undo_hours_max: int = Field(
+        default=_LIMITS.undo_hours_max,
+        ge=1,
+        le=8760,
+        description="How long a landed change can be undone.",
+    )
+    undo_bytes_max: int = Field(
+        default=_LIMITS.undo_bytes_max,
+        ge=0,
+        le=2**36,
+        description="Before-images that one call may keep for its undo.",
+    )
+    runs_bytes_max: int = Field(
+        default=_LIMITS.runs_bytes_max,
+        ge=2**20,
+        le=2**44,
+        description="What the run directories of one host may hold together.",
+    )

@@ -82,7 +82,7 @@ def _unusable(draft: HostDraft) -> str:
 
 def _sandbox(name: str, section: HostSection, sight: Sight, state: Path) -> HostSettings:
     """The embedded host takes labels, groups and limits from the file; where it is and what runs there is fixed."""
-    free = {"embedded", "labels", "groups", "sessions_max"}
+    free = {"embedded", "labels", "groups", "sessions_max", "containment", "masked"}
     for key in sorted(section.model_fields_set - free):
         sight.problem(("hosts", name, key), "an embedded host has no such setting", "remove it, or embedded = true")
     config = sight.path.parent.absolute()
@@ -96,6 +96,8 @@ def _replaced(host: HostSettings, section: HostSection) -> HostSettings:
         labels=dict(section.labels) or host.labels,
         groups=frozenset(section.groups),
         sessions_max=section.sessions_max,
+        containment=section.containment,
+        masked=tuple(section.masked),
     )
 
 
@@ -131,6 +133,8 @@ def _host(name: str, section: HostSection, draft: HostDraft | None, sight: Sight
         shell=section.shell,
         path=section.path,
         sessions_max=section.sessions_max,
+        containment=section.containment,
+        masked=tuple(section.masked),
     )
 
 

@@ -82,6 +82,14 @@ class HostSection(Section):
         le=100,
         description="SSH sessions at once; keep it below the host's MaxSessions.",
     )
+    containment: Literal["staged", "confined", "none"] = Field(
+        default="none", description="The strongest containment that is used there, as far as the host can."
+    )
+    masked: list[Text] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Places that no command sees, beside the usual ones of credentials; ~ is the login's home.",
+    )
     embedded: bool = Field(
         default=False, description="The sandbox inside this process instead of a host; then without an address."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Mapping
 from dataclasses import replace
 
 import asyncssh
@@ -16,7 +17,9 @@ from interlock.hosts.resolve import resolve_paths
 from interlock.hosts.sandbox import home_beside
 from interlock.ports import PathQuery
 from interlock.settings import facts_of
-from interlock_policies.facts import HostFacts
+from interlock_policies.facts import HostFacts, Level
+from interlock_policies.obligations import CONTAINMENT_LEVELS
+from interlock_tools.call import Json
 from interlock_tools.errors import Refusal
 
 _HOME = "home"
@@ -63,8 +66,22 @@ async def facts(link: Link, live: Live, timeout_seconds: float) -> HostFacts:
     if live.facts is None:
         known = facts_of(link.host, home=around.home)
         known = known if known.user else replace(known, user=login_user(link.host))
+        known = await _with_abilities(known, link, live)
         live.facts = await _with_real_places(known, link, live, timeout_seconds)
     return live.facts
+
+
+async def _with_abilities(known: HostFacts, link: Link, live: Live) -> HostFacts:
+    """The same facts with what the host's runner really did there: how it can contain, and that it can undo."""
+    outpost = await link.outpost(live)
+    if outpost is None:
+        return known
+    abilities: Mapping[str, Json] = outpost.hello.get("abilities") or {}
+    most = Level[link.host.containment.upper()]
+    reached = [str(level) for level in abilities.get("levels") or () if str(level) in CONTAINMENT_LEVELS]
+    levels = tuple(dict.fromkeys(["none", *(level for level in reached if CONTAINMENT_LEVELS[level] <= most)]))
+    separates = bool(abilities.get("loopback_separable"))
+    return replace(known, containment=levels, separates_loopback=separates, undo=most is Level.STAGED)
 
 
 async def _with_real_places(known: HostFacts, link: Link, live: Live, timeout_seconds: float) -> HostFacts:

@@ -12,24 +12,33 @@ import asyncssh
 from interlock.hosts.channel import CommandChannel, Sink, open_channel
 from interlock.hosts.faults import Faulted, describe, no_files, unreachable
 from interlock.hosts.gate import SessionGate
+from interlock.hosts.outpost import NoRunner, Outpost, OutpostLost, RunnerFault, open_outpost
+from interlock.hosts.program import runner_exec
 from interlock.hosts.waiting import WaitingShell
 from interlock.hosts.wire import Exec
 from interlock.settings import HostSettings, Limits
 from interlock_policies.facts import HostFacts
 
 CLOSE_SECONDS = 2.0
+TIDY_SECONDS_MAX = 60.0
+RUNNER_SESSIONS_MIN = 2  # with a single session the files need it
 SHELL_SESSIONS_MIN = 5  # below this many, no shell is left waiting for the next command
 SFTP_SHARED_SESSIONS_MIN = 3  # below this many sessions, a file channel is not kept open between calls
 
 
 @dataclass(eq=False)
 class Live:
-    """One generation of the connection. `sftp` is its file channel, opened once for all who ask."""
+    """One generation of the connection. `sftp` and `outpost` are opened once for all who ask.
+
+    `no_runner` says why the host cannot run the runner ("" = it can, or was not asked yet).
+    """
 
     connection: asyncssh.SSHClientConnection
     lost: asyncio.Event
     sftp: asyncio.Task[asyncssh.SFTPClient] | None = None
     waiting: WaitingShell | None = None  # made at the first command; not where there are few sessions
+    outpost: asyncio.Task[Outpost] | None = None
+    no_runner: str = ""
     known: dict[str, str] = field(default_factory=dict)  # what was learned of the host over this connection
     facts: HostFacts | None = None
 
@@ -53,12 +62,16 @@ class Link:
         self._limits = limits
         self._live: Live | None = None
         self._connecting: asyncio.Task[Live] | None = None
+        self._tidying: asyncio.Task[None] | None = None
         keeps_sftp = host.sessions_max >= SFTP_SHARED_SESSIONS_MIN
         self._keeps_sftp = keeps_sftp
+        # The runner is used where something is to be contained; every other command has a shell of its own.
+        self.uses_runner = host.containment != "none" and host.sessions_max >= RUNNER_SESSIONS_MIN
         # A shell of another user is never left waiting; one session in few is too many; in process it gains nothing.
-        self.keeps_shell = host.sessions_max >= SHELL_SESSIONS_MIN and not host.become and not host.embedded
+        plain = not host.become and not host.embedded and not self.uses_runner
+        self.keeps_shell = plain and host.sessions_max >= SHELL_SESSIONS_MIN
         self.gate = SessionGate(
-            host.sessions_max - int(keeps_sftp) - int(self.keeps_shell),
+            host.sessions_max - int(keeps_sftp) - int(self.keeps_shell or self.uses_runner),
             limits.session_queue_max,
             limits.session_wait_seconds,
         )
@@ -94,6 +107,7 @@ class Link:
             live.sftp.cancel()
         if live.waiting is not None:
             live.waiting.close()
+        _close_outpost(live)
         live.connection.abort()
 
     async def open(self, live: Live, exec_: Exec, out: Sink, err: Sink) -> CommandChannel:
@@ -111,6 +125,46 @@ class Link:
         except Faulted:
             self.drop(live)
             raise
+
+    async def outpost(self, live: Live) -> Outpost | None:
+        """The host's runner, shared by all who use it, sent anew where it died; None where the host cannot run it.
+
+        Raises Faulted, and asyncssh.ChannelOpenError where the host has no session free.
+        """
+        if live.no_runner or not self.uses_runner:
+            return None
+        if live.outpost is None or _is_over(live.outpost):
+            live.outpost = asyncio.create_task(self._send_runner(live), name=f"runner {self.host.name}")
+            live.outpost.add_done_callback(_look_at_result)
+        try:
+            return await asyncio.shield(live.outpost)
+        except NoRunner as fault:
+            live.no_runner = str(fault) or "it has no Python"
+            return None
+
+    async def _send_runner(self, live: Live) -> Outpost:
+        try:
+            exec_ = runner_exec(self.host.become)
+            outpost = await open_outpost(live.connection, exec_, self._limits.connect_timeout_seconds)
+        except asyncssh.ChannelOpenError:
+            if live.lost.is_set() or live.connection.is_closed():
+                self.drop(live)
+                raise unreachable("the connection closed before the runner was sent") from None
+            raise
+        except Faulted:
+            if live.connection.is_closed():
+                self.drop(live)
+            raise
+        self._tidying = asyncio.create_task(self._tidy(outpost), name=f"tidy {self.host.name}")
+        return outpost
+
+    async def _tidy(self, outpost: Outpost) -> None:
+        """Let the host finish what a killed landing left, and drop run directories that are old or too many."""
+        days = 1 + max(self._limits.undo_hours_max, self._limits.layer_hours_max) // 24
+        kept = {"days": days, "bytes_max": self._limits.runs_bytes_max}
+        with suppress(OutpostLost, RunnerFault, TimeoutError):
+            await outpost.ask("sweep", timeout_seconds=TIDY_SECONDS_MAX)
+            await outpost.ask("expire", kept, timeout_seconds=TIDY_SECONDS_MAX)
 
     @asynccontextmanager
     async def files(self, live: Live) -> AsyncIterator[asyncssh.SFTPClient]:
@@ -170,18 +224,39 @@ class Link:
             self._connecting.cancel()
             with suppress(asyncio.CancelledError, Faulted):
                 await self._connecting
+        if self._tidying is not None:
+            self._tidying.cancel()
         live, self._live = self._live, None
         if live is None:
             return
         self.forget_sftp(live)
         if live.waiting is not None:
             live.waiting.close()
+        _close_outpost(live)
         live.connection.close()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await live.connection.wait_closed()
         except TimeoutError:
             live.connection.abort()
+
+
+def _is_over(task: asyncio.Task[Outpost]) -> bool:
+    """Whether the runner could not be sent, or was and has ended since."""
+    if not task.done():
+        return False
+    return task.cancelled() or task.exception() is not None or task.result().is_lost
+
+
+def _close_outpost(live: Live) -> None:
+    """End the runner of this connection; what it started does not end with it."""
+    task, live.outpost = live.outpost, None
+    if task is None:
+        return
+    if task.done() and not task.cancelled() and task.exception() is None:
+        task.result().close()
+    else:
+        task.cancel()
 
 
 def _is_spent(task: asyncio.Task[asyncssh.SFTPClient]) -> bool:

@@ -16,10 +16,12 @@ from interlock.hosts.cancelling import taken
 from interlock.hosts.checks import measure
 from interlock.hosts.commands import CommandRun
 from interlock.hosts.diagnose import Finding, diagnose
+from interlock.hosts.durable import DurableRun, Place
 from interlock.hosts.ending import Ended, end_call, look_for
 from interlock.hosts.facts import facts, surroundings
 from interlock.hosts.faults import Faulted
 from interlock.hosts.files import carry_out
+from interlock.hosts.layers import ask_runner, land_layer, runner_of, undo_run
 from interlock.hosts.link import Link, Live
 from interlock.hosts.resolve import resolve_paths
 from interlock.hosts.roads import Roads
@@ -28,11 +30,11 @@ from interlock.hosts.trust import ShownKey
 from interlock.ports import Authorization, Executed, PathQuery, Progress, Run
 from interlock.settings import Settings
 from interlock.spool import Redacting, Spool
-from interlock_policies.facts import HostFacts
+from interlock_policies.facts import HostFacts, Level
 from interlock_tools.call import Check
 from interlock_tools.envelope import Attempt, Verified
-from interlock_tools.errors import Cancelled, OutcomeUnknown, Refusal
-from interlock_tools.plan import READING_PLANS, RunCommand
+from interlock_tools.errors import Cancelled, ContainmentUnavailable, OutcomeUnknown, Refusal
+from interlock_tools.plan import READING_PLANS, CommitLayer, RunCommand, UndoRun
 
 Result = TypeVar("Result")
 Consume = Callable[[Authorization, Run], Awaitable[Refusal | None]]
@@ -127,6 +129,39 @@ class SshHosts:
             executed = Executed({}, Cancelled(reason=f"by {by}; nothing ran"), started=False)
         return replace(executed, attempts=tuple(listed))
 
+    async def collect(self, run: Run, progress: Progress | None = None) -> Executed | None:
+        """What became of a run that another connection or server started; None where the host never began it.
+
+        Where the host cannot be asked, the `Executed` says OutcomeUnknown.
+        """
+
+        async def work(link: Link, live: Live) -> Executed | None:
+            place = Place(link, await surroundings(link, live))
+            plan = run.plan if isinstance(run.plan, RunCommand) else RunCommand("")
+            durable = DurableRun(place, run, plan, self._spool, self._limits)
+            return await durable.collect(await runner_of(link, live), progress)
+
+        found = await self._read(run.host, Kind.COMMAND, work)
+        if isinstance(found, Refusal):
+            reason = f"the host could not be asked: {found.message}"
+            return Executed({}, OutcomeUnknown(reason=reason, call_id=run.call_id), started=True)
+        return found
+
+    async def discard(self, host: str, run_id: str) -> Refusal | None:
+        """Throw a held layer away; it is not an error where there is none."""
+        found = await self._read(
+            host, Kind.FILES, lambda link, live: ask_runner(link, live, "discard", {"run": run_id})
+        )
+        return found if isinstance(found, Refusal) else None
+
+    async def diff(self, host: str, run_id: str, chars_max: int) -> str | Refusal:
+        """What a held layer would change, as text, redacted."""
+        head = {"run": run_id, "bytes_max": chars_max}
+        found = await self._read(host, Kind.FILES, lambda link, live: ask_runner(link, live, "diff", head))
+        if isinstance(found, Refusal):
+            return found
+        return self._redactor.text(found.body.decode("utf-8", "replace"))[:chars_max]
+
     async def close(self) -> None:
         """Close every connection, each within its time."""
         await self._roads.close()
@@ -166,6 +201,11 @@ class SshHosts:
             return await self._command(run, run.plan, progress, listed)
 
         async def files(link: Link, live: Live) -> Executed:
+            match run.plan:
+                case CommitLayer() as plan:
+                    return await land_layer(link, live, run, plan, self._limits)
+                case UndoRun() as plan:
+                    return await undo_run(link, live, run, plan, self._limits)
             return await carry_out(link, live, run, self._limits, self._redactor.text)
 
         reads = isinstance(run.plan, READING_PLANS)
@@ -174,6 +214,13 @@ class SshHosts:
     async def _command(self, run: Run, plan: RunCommand, progress: Progress | None, listed: list[Attempt]) -> Executed:
         async def command(link: Link, live: Live) -> Executed:
             around = await surroundings(link, live)
+            outpost = await link.outpost(live)
+            if outpost is not None:
+                durable = DurableRun(Place(link, around), run, plan, self._spool, self._limits)
+                return await durable.carry_out(outpost, progress)
+            if run.bounds.level is not Level.NONE:
+                reason = f"the host cannot run the runner: {live.no_runner or 'it offers too few sessions'}"
+                raise Faulted(ContainmentUnavailable(reason=reason), counts=False)
             async with link.gate.enter():
                 started = CommandRun(link, run, plan, self._spool, self._limits)
                 return await started.carry_out(live, around, progress)

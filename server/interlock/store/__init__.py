@@ -3,6 +3,7 @@
 from interlock.store.chain import Checkpoint
 from interlock.store.faults import (
     CallNotRecorded,
+    LayerMisplaced,
     StoreCorrupt,
     StoreFault,
     StoreNewer,
@@ -20,6 +21,7 @@ __all__ = [
     "CallNotRecorded",
     "Checkpoint",
     "Ended",
+    "LayerMisplaced",
     "SqliteStore",
     "StopRow",
     "StoreCorrupt",

@@ -20,6 +20,8 @@ from interlock.records import (
     Admitted,
     ApprovalAsk,
     ApprovalState,
+    Charge,
+    HoldLimits,
     Life,
     NotAdmitted,
     Repeated,
@@ -46,9 +48,14 @@ _AWAITING, _DISPATCHED = Life.AWAITING.value, Life.DISPATCHED.value
 
 def prepare(admission: Admission) -> tuple[Values, str]:
     """The columns of the new row and their digest: what can be made before the transaction, off the writer's thread."""
-    approval_id = f"apr_{secrets.token_hex(8)}" if admission.approval else ""
+    approval_id = approval_id_of(admission.approval)
     values = intent_values(admission.intent, created=admission.now, day=admission.day, approval_id=approval_id)
     return values, digest_of_columns(values, INTENT_COLUMNS)
+
+
+def approval_id_of(ask: ApprovalAsk | None) -> str:
+    """The id an approval was asked under, a new one where none was given, "" where nothing is asked."""
+    return (ask.approval_id or f"apr_{secrets.token_hex(8)}") if ask else ""
 
 
 def admit(tx: Tx, admission: Admission, values: Values, digest: str) -> AdmissionResult:
@@ -78,8 +85,9 @@ def _known_key(tx: Tx, values: Values) -> Repeated | NotAdmitted | None:
         return NotAdmitted(
             "IDEMPOTENCY_CONFLICT", f"the key was used for the call {known['call_id']} with other arguments"
         )
-    envelope = None if known["envelope"] is None else json.loads(known["envelope"])
-    return Repeated(known["call_id"], Life(known["life"]), envelope)
+    life = Life(known["life"])
+    open_still = life is Life.DISPATCHED or known["envelope"] is None  # landing what it held: its answer is out of date
+    return Repeated(known["call_id"], life, None if open_still else json.loads(known["envelope"]))
 
 
 def _questions(admission: Admission, values: Values) -> Values:
@@ -208,22 +216,23 @@ def _record(tx: Tx, admission: Admission, values: Values, digest: str) -> None:
     values["charged_units"] = admission.intent.cost_units
     tx.run("call_insert", values)
     if ask:
-        _ask(tx, admission, ask, values)
+        put_question(tx, ask, values, admission.charge)
 
 
-def _ask(tx: Tx, admission: Admission, ask: ApprovalAsk, values: Values) -> None:
+def put_question(tx: Tx, ask: ApprovalAsk, values: Values | sqlite3.Row, limits: Charge | HoldLimits) -> None:
+    """Put an approval on record that a human is asked for; `values` say which call it is bound to, and since when."""
     kept = ("approval_id", "call_id", "digest", "policy_version", "principal", "tool", "host", "created")
     row: Values = {name: values[name] for name in kept} | {
         "role": ask.role,
         "obligations": dump(list(ask.obligations)),
         "summary": storable(ask.summary),
-        "host_calls_max": admission.charge.host_calls_max,
-        "principal_calls_max": admission.charge.principal_calls_max,
+        "host_calls_max": limits.host_calls_max,
+        "principal_calls_max": limits.principal_calls_max,
         "approve_by": float(ask.approve_by),
         "execute_within_seconds": ask.execute_within_seconds,
         "state": ApprovalState.PENDING.value,
     }
     blank = {"execute_by": None, "decided_by": "", "decided": None, "reason": ""}
     digest = digest_of_columns(row | blank, APPROVAL_COLUMNS)
-    seq = tx.chain.append("asked", values["approval_id"], admission.now, digest)
+    seq = tx.chain.append("asked", row["approval_id"], row["created"], digest)
     tx.run("approval_insert", row | {"audit_seq": seq})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
-from interlock.records import ApprovalRow, ApprovalState, Life, NotAdmitted
+from interlock.records import ApprovalRow, ApprovalState, LayerState, Life, NotAdmitted
+from interlock.store import layers
 from interlock.store.admission import stopped_by_human
 from interlock.store.connection import Tx
 from interlock.store.rows import APPROVAL_COLUMNS, Values, approval_row, digest_of_columns, storable
+from interlock_tools.call import digest_of
 
 LAPSED_MAX = 500
 ROOM_RETRY_SECONDS = 1
@@ -51,24 +53,52 @@ def _past(row: sqlite3.Row) -> str:
 def dispatch(tx: Tx, call_id: str, approval_id: str, now: float) -> ApprovalRow | NotAdmitted | str:
     """Use an approval up and send its call on its way, at once; a sentence where the approval is not good for that.
 
-    NotAdmitted where a stop or a limit holds the call back now: its approval stays as it is.
+    A held call is sent to land its layer, which it claims with that. NotAdmitted where a stop or a limit holds the call
+    back now: its approval stays as it is.
     """
     approval = tx.one("approval_of", {"approval_id": approval_id})
     call = tx.one("call_of", {"call_id": call_id})
-    if approval is None or call is None or approval["call_id"] != call_id or approval["digest"] != call["digest"]:
+    layer = layers.layer_at(tx, call_id)
+    if layer is not None and layer["approval_id"] != approval_id:
+        layer = None  # it was asked before the call ran at all
+    if approval is None or call is None or approval["call_id"] != call_id or approval["digest"] != _bound(call, layer):
         return f"the approval {approval_id} is not for the call {call_id}"
     if approval["state"] != ApprovalState.APPROVED:
         return f"the approval {approval_id} is {approval['state']}, not approved"
     if approval["execute_by"] is None or now >= approval["execute_by"]:
         return f"the approval {approval_id} expired before the call was started"
-    if call["life"] != Life.AWAITING.value:
-        return f"the call {call_id} is {call['life']}, not awaiting"
+    if (why := _not_waiting(call, layer, now)) is not None:
+        return why
     if (full := _no_room(tx, approval)) is not None:
         return full
     used = move_approval(tx, approval, ApprovalState.USED, now)
-    tx.run("call_dispatch", {"call_id": call_id, "now": float(now)})
-    tx.chain.append("dispatched", call_id, now, "", f"approval {approval_id}")
+    tx.run("call_dispatch" if layer is None else "call_resume", {"call_id": call_id, "now": float(now)})
+    tx.chain.append("dispatched" if layer is None else "resumed", call_id, now, "", f"approval {approval_id}")
+    if layer is not None:
+        layers.move(tx, layer, LayerState.LANDING, now, landed_by=call_id)
     return used
+
+
+def _bound(call: sqlite3.Row, layer: sqlite3.Row | None) -> str:
+    """The digest that an approval of this call is bound to."""
+    return str(call["digest"]) if layer is None else held_digest(call["digest"], layer["digest"])
+
+
+def held_digest(call_digest: str, layer_digest: str) -> str:
+    """What the approval of a held call is bound to: the call, and exactly the change that was measured."""
+    return digest_of([call_digest, layer_digest])
+
+
+def _not_waiting(call: sqlite3.Row, layer: sqlite3.Row | None, now: float) -> str | None:
+    """Why the call, or the layer it left, does not wait for this approval."""
+    waits = Life.AWAITING if layer is None else Life.HELD
+    if call["life"] != waits.value:
+        return f"the call {call['call_id']} is {call['life']}, not {waits.value}"
+    if layer is None:
+        return None
+    if layer["state"] != LayerState.HELD:
+        return f"what the call {call['call_id']} changed is {layer['state']}, not held"
+    return f"what the call {call['call_id']} held has expired" if now >= layer["expires"] else None
 
 
 def _no_room(tx: Tx, approval: sqlite3.Row) -> NotAdmitted | None:

@@ -5,7 +5,8 @@
     ├── StoreCorrupt        it is damaged, or was tampered with
     ├── StoreNewer          a newer Interlock wrote it
     ├── StoreUnavailable    it could not make this durable, or not be opened (disk full, I/O error, closed, not private)
-    └── CallNotRecorded     a bug: a call is settled that was never recorded
+    ├── CallNotRecorded     a bug: a call is settled that was never recorded
+    └── LayerMisplaced      a bug: a layer is said to be where it cannot be
 
 A class's docstring is its message: a template over its fields.
 """
@@ -60,3 +61,10 @@ class CallNotRecorded(StoreFault):
 
     def __init__(self, *, call_id: str) -> None:
         super().__init__(call_id=call_id)
+
+
+class LayerMisplaced(StoreFault):
+    """The layer of the run {run_id} cannot go from {before} to {after}."""
+
+    def __init__(self, *, run_id: str, before: str, after: str) -> None:
+        super().__init__(run_id=run_id, before=before, after=after)

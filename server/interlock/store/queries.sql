@@ -151,6 +151,7 @@ SELECT * FROM approvals WHERE approval_id = :approval_id
 
 -- name: approval_of_call
 SELECT * FROM approvals WHERE call_id = :call_id
+ORDER BY state IN ('pending', 'approved') DESC, created DESC, audit_seq DESC LIMIT 1
 
 -- name: approval_move
 UPDATE approvals SET
@@ -165,7 +166,9 @@ ORDER BY created LIMIT :limit
 
 -- name: approvals_stranded
 SELECT a.* FROM approvals AS a JOIN calls AS c ON c.call_id = a.call_id
-WHERE c.life = 'awaiting' AND a.state IN ('denied', 'expired', 'withdrawn')
+LEFT JOIN layers AS l ON l.run_id = a.call_id AND l.approval_id = a.approval_id
+WHERE (c.life = 'awaiting' AND a.state IN ('denied', 'expired', 'withdrawn'))
+    OR (c.life = 'held' AND l.state = 'held' AND a.state IN ('denied', 'expired'))
 ORDER BY a.created LIMIT :limit
 
 -- name: approvals_page
@@ -185,6 +188,73 @@ SELECT
 -- name: call_dispatch
 UPDATE calls SET life = 'dispatched', state = 'running', dispatched = :now
 WHERE call_id = :call_id AND life = 'awaiting'
+
+-- name: call_resume
+UPDATE calls SET life = 'dispatched', state = 'running', dispatched = :now, settled = NULL, outcome_seq = NULL
+WHERE call_id = :call_id AND life = 'held'
+
+-- ── layers ──
+
+-- name: layer_at
+SELECT run_id, host, principal, call_digest, digest, changes_sha256, truncated, bytes, state, created, expires, landed,
+    landed_by, undo_until, undone, undone_by, approval_id, reason
+FROM layers WHERE run_id = :run_id
+
+-- name: layer_of
+SELECT * FROM layers WHERE run_id = :call_id OR (landed_by = :call_id AND landed_by <> '')
+ORDER BY run_id = :call_id DESC LIMIT 1
+
+-- name: layer_insert
+INSERT INTO layers (
+    run_id, host, principal, call_digest, digest, changes_sha256, truncated, bytes, state, created, expires, landed,
+    landed_by, undo_until, undone, undone_by, approval_id, reason, audit_seq, changes
+) VALUES (
+    :run_id, :host, :principal, :call_digest, :digest, :changes_sha256, :truncated, :bytes, :state, :created, :expires,
+    :landed, :landed_by, :undo_until, :undone, :undone_by, :approval_id, :reason, :audit_seq, :changes
+)
+
+-- name: layer_move
+UPDATE layers SET
+    state = :state, bytes = :bytes, expires = :expires, landed = :landed, landed_by = :landed_by,
+    undo_until = :undo_until, undone = :undone, undone_by = :undone_by, approval_id = :approval_id, reason = :reason,
+    audit_seq = :audit_seq
+WHERE run_id = :run_id
+
+-- name: layer_facts
+SELECT
+    (SELECT count(*) FROM
+        (SELECT 1 FROM layers WHERE state IN ('held', 'landing') AND host = :host LIMIT :layers_max)) AS on_host,
+    (SELECT count(*) FROM
+        (SELECT 1 FROM layers WHERE state IN ('held', 'landing') AND principal = :principal LIMIT :layers_max))
+        AS of_principal,
+    (SELECT coalesce(sum(bytes), 0) FROM layers WHERE state IN ('held', 'landing') AND host = :host) AS host_bytes,
+    (SELECT count(*) FROM
+        (SELECT 1 FROM approvals WHERE state = 'pending' AND principal = :principal LIMIT :pending_max))
+        AS approvals_pending
+
+-- name: layers_lapsed
+SELECT run_id, state FROM layers WHERE state = 'held' AND expires <= :now
+UNION ALL
+SELECT run_id, state FROM layers WHERE undo_until IS NOT NULL AND undo_until <= :now AND state = 'landed'
+LIMIT :limit
+
+-- name: layers_page
+SELECT * FROM layers
+WHERE (:state = '' OR state = :state) AND (:host = '' OR host = :host) AND (:principal = '' OR principal = :principal)
+ORDER BY created DESC, run_id LIMIT :limit
+
+-- name: layers_claimed
+SELECT * FROM layers WHERE state IN ('landing', 'undoing')
+
+-- name: runs_open
+WITH open (call_id) AS (
+    SELECT call_id FROM calls WHERE life = 'dispatched' AND host <> ''
+    UNION SELECT call_id FROM calls WHERE life = 'unknown' AND host <> ''
+    UNION SELECT CASE state WHEN 'landing' THEN landed_by ELSE undone_by END FROM layers
+        WHERE state IN ('landing', 'undoing')
+)
+SELECT c.* FROM open AS o JOIN calls AS c ON c.call_id = o.call_id
+WHERE c.seq > :after_seq ORDER BY c.seq LIMIT :limit
 
 -- ── reading ──
 
@@ -207,7 +277,7 @@ ORDER BY approval_id LIMIT :limit
 SELECT * FROM calls WHERE seq > :after_seq ORDER BY seq LIMIT :limit
 
 -- name: calls_ended_after
-SELECT * FROM calls WHERE outcome_seq > :position ORDER BY outcome_seq LIMIT :limit
+SELECT * FROM calls WHERE outcome_seq > :position AND life <> 'held' ORDER BY outcome_seq LIMIT :limit
 
 -- name: ended_invalid
 SELECT 1 FROM invalid_attempts WHERE principal = :principal AND session = :session AND tool = :tool
@@ -264,12 +334,23 @@ UPDATE tokens SET last_used = :now WHERE token_id = :token_id
 -- ── retention ──
 
 -- name: prune_choose
-SELECT call_id, life FROM calls
-WHERE life IN ('refused', 'settled', 'reconciled') AND settled < :before
-ORDER BY seq LIMIT :limit
+SELECT c.call_id, c.life FROM calls AS c
+WHERE c.life IN ('refused', 'settled', 'reconciled') AND c.settled < :before
+    AND NOT EXISTS (
+        SELECT 1 FROM layers AS l
+        WHERE l.run_id = c.call_id AND (l.state IN ('held', 'landing', 'undoing') OR l.undo_until IS NOT NULL))
+    AND NOT EXISTS (
+        SELECT 1 FROM layers AS l
+        WHERE l.landed_by = c.call_id AND l.landed_by <> ''
+            AND (l.state IN ('landing', 'undoing') OR l.undo_until IS NOT NULL))
+    AND NOT EXISTS (SELECT 1 FROM layers AS l WHERE l.state IN ('landing', 'undoing') AND l.undone_by = c.call_id)
+ORDER BY c.seq LIMIT :limit
 
 -- name: prune_approval
 DELETE FROM approvals WHERE call_id = :call_id
+
+-- name: prune_layer
+DELETE FROM layers WHERE run_id = :call_id
 
 -- name: prune_call
 DELETE FROM calls WHERE call_id = :call_id
@@ -322,6 +403,7 @@ SELECT seq, hash, time, signature FROM checkpoints ORDER BY seq DESC LIMIT 1
 SELECT
     (SELECT count(*) FROM calls) AS calls,
     (SELECT count(*) FROM calls WHERE outcome_seq IS NOT NULL) AS "ended calls",
+    (SELECT count(*) FROM calls WHERE life = 'held') AS "held calls",
     (SELECT count(*) FROM calls WHERE life = 'reconciled') AS "reconciled calls"
 
 -- name: calls_with_records
@@ -335,6 +417,9 @@ ORDER BY c.seq
 
 -- name: approvals_all
 SELECT * FROM approvals
+
+-- name: layers_all
+SELECT * FROM layers
 
 -- name: checkpoint_keep
 INSERT INTO checkpoints (seq, hash, time, signature) SELECT seq, hash, time, signature FROM head WHERE true

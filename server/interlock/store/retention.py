@@ -16,15 +16,20 @@ PRUNE_CALLS_MAX = 200
 
 
 def prune(tx: Tx, before: float, now: float) -> int:
-    """Delete up to 200 calls that ended before `before`; how many. Unknown and waiting calls are always kept."""
+    """Delete up to 200 calls that ended before `before`; how many.
+
+    Unknown, waiting and held calls are always kept, and so is whoever made, landed or undoes a layer that still waits,
+    is in flight, or can still be taken back.
+    """
     chosen = tx.rows("prune_choose", {"before": before, "limit": PRUNE_CALLS_MAX})
-    approvals = 0
+    approvals = layers = 0
     for call in chosen:
         approvals += tx.run("prune_approval", {"call_id": call["call_id"]})
+        layers += tx.run("prune_layer", {"call_id": call["call_id"]})
         tx.run("prune_call", {"call_id": call["call_id"]})
     if chosen:
         reconciled = sum(call["life"] == Life.RECONCILED for call in chosen)
-        counts = {"calls": len(chosen), "reconciled": reconciled, "approvals": approvals}
+        counts = {"calls": len(chosen), "reconciled": reconciled, "approvals": approvals, "layers": layers}
         tx.chain.append("pruned", "", now, "", dump({"before": before, **counts}))
     return len(chosen)
 

@@ -116,6 +116,14 @@ def _spans(row: sqlite3.Row) -> tuple[Span, ...]:
     return tuple(sorted(spans, key=lambda span: span.started))
 
 
+def _answer(row: sqlite3.Row) -> Mapping[str, Json] | None:
+    """The call's answer; none while it is open: one that lands what it held still has the answer it gave when held."""
+    stored = row["envelope"]
+    answer: Mapping[str, Json] | None
+    answer = None if stored is None or row["life"] == Life.DISPATCHED else json.loads(stored)
+    return answer
+
+
 def call_row(row: sqlite3.Row) -> CallRow:
     """A recorded call."""
     return CallRow(
@@ -140,7 +148,7 @@ def call_row(row: sqlite3.Row) -> CallRow:
         cost_units=row["cost_units"],
         created=row["created"],
         settled=row["settled"],
-        envelope=None if row["envelope"] is None else json.loads(row["envelope"]),
+        envelope=_answer(row),
         spans=_spans(row),
         validity=row["validity"],
         success=row["success"],

@@ -5,6 +5,7 @@
 
 -- One row a call. seq and outcome_seq are the audit records of its admission and its end, which cover it: a row that was
 -- edited by hand no longer gives their digests. A dispatched row IS the concurrency lease of its host and principal.
+-- A held call holds no lease; one whose held layer is being landed is dispatched again, with the answer it had when held.
 -- holds_key: its idempotency key is taken by it.
 CREATE TABLE calls (
     seq INTEGER PRIMARY KEY,
@@ -50,6 +51,7 @@ CREATE TABLE calls (
 CREATE UNIQUE INDEX calls_by_key ON calls (principal, idempotency_key) WHERE holds_key = 1;
 CREATE INDEX calls_running_host ON calls (host) WHERE life = 'dispatched';
 CREATE INDEX calls_running_principal ON calls (principal) WHERE life = 'dispatched';
+CREATE INDEX calls_unknown ON calls (seq) WHERE life = 'unknown';
 CREATE INDEX calls_ended ON calls (outcome_seq) WHERE outcome_seq IS NOT NULL;
 
 -- Whose last call of a tool in a session ended invalid.
@@ -63,7 +65,7 @@ CREATE TABLE invalid_attempts (
 
 CREATE TABLE approvals (
     approval_id TEXT PRIMARY KEY,
-    call_id TEXT NOT NULL UNIQUE,
+    call_id TEXT NOT NULL,
     digest TEXT NOT NULL,
     policy_version TEXT NOT NULL,
     principal TEXT NOT NULL,
@@ -86,6 +88,39 @@ CREATE TABLE approvals (
 ) STRICT;
 CREATE INDEX approvals_live ON approvals (principal) WHERE state = 'pending';
 CREATE INDEX approvals_by_time ON approvals (created);
+CREATE INDEX approvals_by_call ON approvals (call_id);
+
+-- What a run changed, by the call that made it: held on its host, or landed with an undo. `changes` stands last, so that
+-- the other columns are read without it; changes_sha256 stands for it in the audit record.
+CREATE TABLE layers (
+    run_id TEXT PRIMARY KEY,
+    host TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    call_digest TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    changes_sha256 TEXT NOT NULL,
+    truncated INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    created REAL NOT NULL,
+    expires REAL NOT NULL,
+    landed REAL,
+    landed_by TEXT NOT NULL,
+    undo_until REAL,
+    undone REAL,
+    undone_by TEXT NOT NULL,
+    approval_id TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    audit_seq INTEGER NOT NULL,
+    changes TEXT NOT NULL
+) STRICT;
+CREATE INDEX layers_by_time ON layers (created);
+CREATE INDEX layers_held_host ON layers (host) WHERE state IN ('held', 'landing');
+CREATE INDEX layers_held_principal ON layers (principal) WHERE state IN ('held', 'landing');
+CREATE INDEX layers_in_flight ON layers (run_id) WHERE state IN ('landing', 'undoing');
+CREATE INDEX layers_expiring ON layers (expires) WHERE state = 'held';
+CREATE INDEX layers_undoable ON layers (undo_until) WHERE undo_until IS NOT NULL;
+CREATE INDEX layers_landed_by ON layers (landed_by) WHERE landed_by <> '';
 
 -- What a principal may still do. tat: GCRA's theoretical arrival time of its next call. used: units of the day.
 CREATE TABLE allowances (

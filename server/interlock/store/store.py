@@ -15,16 +15,17 @@ from interlock.records import (
     ApprovalRow,
     CallRow,
     Intent,
+    LayerRow,
     NotAdmitted,
     Settlement,
     Span,
 )
 from interlock.store import admission as admitting
-from interlock.store import approving, retention, settling
+from interlock.store import approving, claiming, holding, layers, retention, settling
 from interlock.store.chain import Checkpoint
 from interlock.store.connection import OwnedConnection, Tx
 from interlock.store.files import StoreFiles
-from interlock.store.operations import Operations
+from interlock.store.keeping import Keeping
 from interlock.store.rows import call_row
 from interlock.store.sql import load_blocks
 from interlock.store.verify import Verification, checkpoint_of, verify_files
@@ -34,7 +35,7 @@ from interlock_tools.errors import State
 CLOSE_SECONDS_MAX = 30.0
 
 
-class SqliteStore(Operations):
+class SqliteStore(Keeping):
     """The record of one Interlock. Every method that writes returns only after its transaction is durable."""
 
     def __init__(
@@ -63,9 +64,15 @@ class SqliteStore(Operations):
         """Put a call on record that was never admitted, with the answer it got."""
         await self._writer.submit(lambda tx: settling.refuse(tx, intent, settlement))
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Write down how a call ended. A call that ended before keeps its first outcome."""
-        await self._writer.submit(lambda tx: settling.settle(tx, settlement))
+    async def settle(
+        self, settlement: Settlement, layer: LayerRow | None = None, held: Settlement | None = None
+    ) -> bool:
+        """Write down how a call ended; False where it had ended before, and keeps its first outcome.
+
+        `layer`: what it landed, took back or gave up, as it is now. `held`: how the held call ends whose layer it was.
+        """
+        values = layers.layer_values(layer) if layer else None
+        return await self._writer.submit(lambda tx: holding.settle(tx, settlement, values, held))
 
     async def dispatch(self, call_id: str, approval_id: str, now: float) -> ApprovalRow | NotAdmitted | str:
         """Consume an approval and mark its call dispatched, atomically; a sentence where it cannot be consumed."""
@@ -73,7 +80,9 @@ class SqliteStore(Operations):
 
     def _abandon(self, tx: Tx, done: AdmissionResult | ApprovalRow | str) -> None:
         if isinstance(done, Admitted | ApprovalRow):
-            settling.abandon(tx, done.call_id, self._clock())
+            now = self._clock()
+            if not claiming.put_back(tx, done.call_id, now):
+                settling.abandon(tx, done.call_id, now)
 
     async def lose_dispatched(self, now: float) -> list[CallRow]:
         """At start: every dispatched call without an outcome becomes unknown, its budget kept, its lease ended."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +21,16 @@ from interlock.records import Life
 from interlock.store.chain import Checkpoint, Head, is_signed, link, text_digest
 from interlock.store.faults import StoreCorrupt
 from interlock.store.files import StoreFiles
+from interlock.store.layers import LAYER_COLUMNS
 from interlock.store.rows import APPROVAL_COLUMNS, INTENT_COLUMNS, OUTCOME_COLUMNS, digest_of_columns, dump
 from interlock.store.sql import load_blocks
 
 _OPEN_LIVES = (Life.AWAITING, Life.DISPATCHED)
+_LAYER_KIND = "layer_"
+_ENDS = frozenset({"settled", "lost"})
+_TURNS = frozenset(
+    {"held", "found", "resumed", "finished", "reconciled"}
+)  # after these, an older outcome is no longer it
 _APPROVAL_KINDS = frozenset({"asked", "approved", "denied", "expired", "used", "withdrawn"})
 
 
@@ -55,6 +61,8 @@ class _Walked:
     kinds: Counter[str] = field(default_factory=Counter)
     pruned: Counter[str] = field(default_factory=Counter)
     approvals: dict[str, str] = field(default_factory=dict)  # id → digest of its last event
+    layers: dict[str, str] = field(default_factory=dict)  # run → the same
+    outcomes: dict[str, int] = field(default_factory=dict)  # call id → its last outcome's record, 0 = it is open again
     spans: dict[str, list[str]] = field(default_factory=dict)  # call id → digests of the spans added to it
 
 
@@ -95,8 +103,15 @@ def _verify(connection: sqlite3.Connection, key: Ed25519PublicKey, kept: Sequenc
     for row in connection.execute(queries["audit_after"], {"seq": 0}):
         _step(row, signed, walked)
     _compare_ends(connection, queries, key, walked.head, signed)
+    _compare_rows(connection, queries, walked)
+
+
+def _compare_rows(connection: sqlite3.Connection, queries: Mapping[str, str], walked: _Walked) -> None:
     _compare_calls(connection, queries, walked)
-    _compare_approvals(connection, queries, walked)
+    approvals = connection.execute(queries["approvals_all"])
+    _compare_last("approval", approvals, APPROVAL_COLUMNS, walked.approvals, walked.pruned)
+    layers = connection.execute(queries["layers_all"])
+    _compare_last("layer", layers, LAYER_COLUMNS, walked.layers, walked.pruned)
 
 
 def _signed_heads(
@@ -128,6 +143,10 @@ def _step(row: sqlite3.Row, signed: Mapping[int, set[str]], walked: _Walked) -> 
     walked.kinds[kind] += 1
     if kind in _APPROVAL_KINDS:
         walked.approvals[subject] = row["digest"]
+    elif kind.startswith(_LAYER_KIND):
+        walked.layers[subject] = row["digest"]
+    elif kind in _TURNS or (kind in _ENDS and subject in walked.outcomes):
+        walked.outcomes[subject] = 0 if kind == "resumed" else row["seq"]
     elif kind == "span":
         walked.spans.setdefault(subject, []).append(row["digest"])
     elif kind == "pruned":
@@ -176,11 +195,15 @@ def _compare_ends(
 def _compare_calls(connection: sqlite3.Connection, queries: Mapping[str, str], walked: _Walked) -> None:
     for row in connection.execute(queries["calls_with_records"]):
         _compare_call(row, walked.spans.get(row["call_id"], []))
+        if walked.outcomes.get(row["call_id"], row["outcome_seq"] or 0) != (row["outcome_seq"] or 0):
+            raise _Broken(f"the call {row['call_id']} was put back to what it was before", row["outcome_seq"])
     counts = connection.execute(queries["counts"]).fetchone()
     kinds, pruned = walked.kinds, walked.pruned
     expected = {
         "calls": kinds["admitted"] + kinds["refused"] - pruned["calls"],
-        "ended calls": kinds["settled"] + kinds["lost"] - pruned["calls"],
+        # A held call has an outcome, until it is dispatched again.
+        "ended calls": kinds["settled"] + kinds["lost"] + kinds["held"] - kinds["resumed"] - pruned["calls"],
+        "held calls": kinds["held"] + kinds["found"] - kinds["resumed"] - kinds["finished"],
         "reconciled calls": kinds["reconciled"] - pruned["reconciled"],
     }
     for name, count in expected.items():
@@ -204,16 +227,21 @@ def _compare_call(row: sqlite3.Row, spans: Sequence[str]) -> None:
         raise _Broken(f"the spans added to the call {name} were edited")
 
 
-def _compare_approvals(connection: sqlite3.Connection, queries: Mapping[str, str], walked: _Walked) -> None:
+def _compare_last(
+    what: str, rows: Iterable[sqlite3.Row], columns: Sequence[str], last: Mapping[str, str], pruned: Mapping[str, int]
+) -> None:
+    """Hold rows that change to the last record of each."""
     found = 0
-    for row in connection.execute(queries["approvals_all"]):
+    for row in rows:
         found += 1
-        name = row["approval_id"]
-        if digest_of_columns(row, APPROVAL_COLUMNS) != walked.approvals.get(name):
-            raise _Broken(f"the approval {name} is not what its last record says: its row was edited", row["audit_seq"])
-    expected = len(walked.approvals) - walked.pruned["approvals"]
+        name = row[columns[0]]
+        if digest_of_columns(row, columns) != last.get(name):
+            raise _Broken(f"the {what} {name} is not what its last record says: its row was edited", row["audit_seq"])
+        if what == "layer" and text_digest(row["changes"]) != row["changes_sha256"]:
+            raise _Broken(f"the changes of the layer {name} were edited", row["audit_seq"])
+    expected = len(last) - pruned.get(f"{what}s", 0)
     if found != expected:
-        raise _Broken(f"the chain knows {expected} approvals, the table holds {found}")
+        raise _Broken(f"the chain knows {expected} {what}s, the table holds {found}")
 
 
 def check_end(connection: sqlite3.Connection, queries: Mapping[str, str], key: Ed25519PublicKey, path: str) -> Head:

@@ -14,7 +14,8 @@ from interlock_policies.engine import PolicyEngine
 from interlock_policies.facts import Decision, HostFacts, Principal, Situation, Verdict
 from interlock_policies.packs import SHIPPED, PolicySource, schema_text
 from interlock_policies.places import KNOWN
-from interlock_policies.questions import PROGRAMS_MAX, QUESTIONS_MAX, form, questions
+from interlock_policies.questions import PROGRAMS_MAX, QUESTIONS_MAX, questions
+from interlock_policies.requests import form
 from interlock_policies.situations import EXAMPLE_HOST, Example, example_of
 from interlock_tools.call import Call
 from interlock_tools.effects import Declaration, Effect, EffectKind, Effects, Network

@@ -60,5 +60,14 @@ def test_what_a_principal_may_do_is_said_in_words_per_host() -> None:
     assert "- run a command that only reads: allowed." in observer
 
 
+def test_a_host_that_stages_is_described_as_what_may_be_done_there_staged() -> None:
+    case = example_of("operator on env=dev, reaches=staged: nothing")
+    text = allowed_for(ENGINE, Principal("claude", roles=frozenset({"operator"})), case.host)
+    assert "Commands are at most staged." in text
+    assert "- run what cannot be read (scripts, interpreters): allowed." in text
+    told = lines("operator on env=dev, opaque reaches=staged: nothing")
+    assert told[0] == "asks: needs a staged run (What cannot be read runs contained, or a human reads it)"
+
+
 def test_a_decision_without_rules_still_has_a_sentence() -> None:
     assert sentence(Decision(Verdict.DENY)) == "denied: nothing matched"

@@ -25,6 +25,15 @@ GRAVE = {
 }
 
 
+def test_a_place_that_is_masked_on_a_host_holds_secrets_there_and_so_does_all_above_and_below_it() -> None:
+    host = HostFacts("h", workspace=("/srv/app",), masked=("/srv/vault/", "/srv/app/keys"))
+    for path in ("/srv/vault", "/srv/vault/a/b", "/srv/app/keys/x"):
+        assert PathClass.SECRET in classify(path, host)
+    assert PathClass.SECRET not in classify("/srv/vaults", host)
+    assert PathClass.SECRET in reach("/srv", host, recursive=True).touches
+    assert PathClass.SECRET not in reach("/opt", host, recursive=True).touches
+
+
 @pytest.mark.parametrize(
     ("path", "classes"),
     [

@@ -64,6 +64,14 @@ def test_nothing_is_patched_where_nothing_is_missing() -> None:
     assert honest_declaration(Effects(DECLARED, (Effect(EffectKind.READ, "/x", "cat"),))) == {}
 
 
+def test_the_places_of_secrets_that_a_call_asks_to_see_are_looked_up_behind_their_links() -> None:
+    effects = Effects(Declaration(reads=("/home/agent/keys",)))
+    assert path_queries(effects) == (("/home/agent/keys", True),)
+    there = resolved(effects, {("/home/agent/keys", True): "/home/agent/.ssh"})
+    assert there.declared.reads == ("/home/agent/.ssh",)
+    assert undeclared(there) == ()
+
+
 def test_a_write_follows_a_link_and_a_delete_removes_it_unless_it_is_of_what_lies_behind() -> None:
     effects = Effects(
         Declaration(writes=("/srv/app/w",), deletes=("/srv/app/d",)),

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from interlock.records import Span
+from interlock.records import LayerState, Span
 from interlock.store import Checkpoint, SqliteStore, StoreCorrupt, open_store, verify_directory
 from interlock.store.chain import Head, link, sign_head
+from interlock.store.layers import LAYER_COLUMNS
 from interlock_tools.errors import State
-from unit.store.cases import NOON, admission, ask, intent, settlement
+from unit.store.cases import NOON, ROOM, admission, admit, ask, commit, hold, intent, landed, layer, settlement
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +36,30 @@ async def a_full_day(store: SqliteStore) -> None:
     await store.lift("all", "ana", "go", NOON)
     row, _ = await store.create_token("agent", "laptop", 60, NOON)
     await store.revoke_token(row.token_id, NOON)
+    await layers_of_a_day(store)
+
+
+async def layers_of_a_day(store: SqliteStore) -> None:
+    """Held and asked, committed and undone, discarded, expired, lost and found: every kind of record a layer has."""
+    run_id, approval_id = await hold(store, ask(), call_id="held")
+    by = await commit(store, run_id, call_id="commit")
+    await store.settle(settlement(by), landed(run_id), settlement(run_id))
+    back = await admit(store, call_id="undo")
+    await store.move_layer(run_id, {LayerState.LANDED}, LayerState.UNDOING, by=back.call_id, now=NOON)
+    await store.settle(settlement(back.call_id), layer(run_id, LayerState.UNDONE))
+    run_id, approval_id = await hold(store, ask(), call_id="approved")
+    await store.decide_approval(approval_id, True, "ana", "ok", NOON)
+    await store.dispatch(run_id, approval_id, NOON)
+    await store.lose_dispatched(NOON)
+    await store.hold(settlement(run_id, State.HELD), layer(run_id), None, ROOM)
+    run_id, _ = await hold(store, call_id="discarded")
+    await store.finish_held(run_id, settlement(run_id, State.DISCARDED), layer(run_id, LayerState.DISCARDED))
+    run_id, _ = await hold(store, call_id="expired", host="web2")
+    await store.expire_layers(NOON + 3_600)
+    run_id, approval_id = await hold(store, ask(), call_id="landing")
+    await store.decide_approval(approval_id, True, "ana", "ok", NOON)
+    await store.dispatch(run_id, approval_id, NOON)
+    await hold(store, call_id="waiting")
 
 
 @pytest.fixture
@@ -63,6 +88,9 @@ async def test_an_untouched_log_verifies_while_its_owner_runs_and_after(director
     assert verify_directory(directory, (head,)).records == running.records
 
 
+LAST_HELD = "SELECT max(seq) FROM audit WHERE kind = 'held' AND subject = 'landing'"
+HELD_AGAIN = f"UPDATE calls SET life = 'held', state = 'held', settled = {NOON + 1}, outcome_seq = ({LAST_HELD})"
+MADE_UP = f"SELECT 'made', {', '.join(LAYER_COLUMNS[1:])}, audit_seq, changes FROM layers"
 EDITS = {
     "a record": ("UPDATE audit SET time = time + 1 WHERE seq = 3", "record 3 was edited", 3),
     "a detail": ("UPDATE audit SET detail = '[]' WHERE kind = 'stopped'", "detail of record", None),
@@ -74,14 +102,32 @@ EDITS = {
     "a score": ("UPDATE calls SET success = 0.5 WHERE seq = 1", "the outcome of the call", 2),
     "spans": ("UPDATE calls SET spans = '[]' WHERE seq = 1", "the outcome of the call", 2),
     "added spans": ("UPDATE calls SET spans_added = '[]'", "the spans added", None),
-    "a call": ("DELETE FROM calls WHERE seq = 1", "knows 6 calls, the table holds 5", None),
+    "a call": ("DELETE FROM calls WHERE seq = 1", "knows 14 calls, the table holds 13", None),
     "an outcome taken back": (
         "UPDATE calls SET life = 'dispatched', outcome_seq = NULL WHERE seq = 1",
-        "knows 5 ended calls",
+        "knows 13 ended calls",
         None,
     ),
+    "a held call taken back": (
+        "UPDATE calls SET life = 'dispatched', outcome_seq = NULL WHERE call_id = 'waiting'",
+        "the call waiting was put back",
+        None,
+    ),
+    "a landing that is said to be held": (f"{HELD_AGAIN} WHERE call_id = 'landing'", "the call landing was put", None),
     "an approval": ("UPDATE approvals SET decided_by = 'bob'", "the approval", None),
-    "a removed approval": ("DELETE FROM approvals", "knows 1 approvals, the table holds 0", None),
+    "a removed approval": ("DELETE FROM approvals", "knows 4 approvals, the table holds 0", None),
+    "what a layer changed": (
+        "UPDATE layers SET changes = '[]' WHERE run_id = 'held'",
+        "changes of the layer held",
+        None,
+    ),
+    "the digest of what it changed": ("UPDATE layers SET changes_sha256 = 'x'", "its row was edited", None),
+    "a layer's own digest": ("UPDATE layers SET digest = 'x' WHERE run_id = 'waiting'", "the layer waiting is", None),
+    "an undone layer": ("UPDATE layers SET state = 'landed' WHERE run_id = 'held'", "the layer held is not", None),
+    "who landed it": ("UPDATE layers SET landed_by = 'bob' WHERE run_id = 'held'", "the layer held is not", None),
+    "how long it is held": ("UPDATE layers SET expires = 9e9 WHERE run_id = 'waiting'", "the layer waiting is", None),
+    "a removed layer": ("DELETE FROM layers WHERE run_id = 'held'", "knows 6 layers, the table holds 5", None),
+    "a made up layer": (f"INSERT INTO layers {MADE_UP} WHERE run_id = 'waiting'", "the layer made is not", None),
     "an unsigned head": ("UPDATE head SET signature = 'ff'", "not signed with this store's key", None),
     "no head": ("DELETE FROM head", "no signed head", None),
 }

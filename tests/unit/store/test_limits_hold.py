@@ -1,4 +1,7 @@
-"""In whatever order calls are admitted, settled, lost, approved and reconciled, the limits hold after every step."""
+"""In whatever order calls are admitted, settled, held, landed, undone, lost, found or reconciled, the limits hold.
+
+And after every step the audit chain accounts for every row, and no held call is left without what it holds.
+"""
 
 import sqlite3
 from typing import Any
@@ -7,16 +10,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from interlock.records import Admitted, ApprovalRow
+from interlock.records import Admitted, ApprovalRow, HoldLimits, LayerState
+from interlock.store import LayerMisplaced, approving, claiming, holding, layers, settling, verify
 from interlock.store import admission as admitting
-from interlock.store import approving, settling
 from interlock.store.chain import Chain, Head
 from interlock.store.connection import Tx
 from interlock.store.sql import load_blocks, migrate
 from interlock_tools.errors import State
-from unit.store.cases import DAY, NOON, admission, ask, settlement
+from unit.store.cases import DAY, NOON, admission, ask, layer, settlement
 
-CAP_UNITS, HOST_MAX, PRINCIPAL_MAX, PENDING_MAX = 60, 3, 4, 2
+CAP_UNITS, HOST_MAX, PRINCIPAL_MAX, PENDING_MAX, LAYERS_MAX = 60, 3, 4, 2, 3
+ROOM = HoldLimits(LAYERS_MAX, 3 * 4_096, PENDING_MAX, HOST_MAX, PRINCIPAL_MAX)
 LIMITS = {
     "budget_units_per_day": CAP_UNITS,
     "host_calls_max": HOST_MAX,
@@ -63,15 +67,66 @@ class LimitsHold(RuleBasedStateMachine):
     @rule(call=calls, state=STATES, refund=st.integers(-5, 40))
     def settle(self, call: tuple[str, str], state: State, refund: int) -> None:
         if call[0]:
-            settling.settle(self.tx, settlement(call[0], state, refund_units=refund, result_digest=""))
+            holding.settle(self.tx, settlement(call[0], state, refund_units=refund, result_digest=""), None, None)
 
     @rule(call=calls, approve=st.booleans())
     def approve_and_dispatch(self, call: tuple[str, str], approve: bool) -> None:
-        if call[1]:
-            approving.decide(self.tx, call[1], approve, "ana", "", self.now)
-            first = approving.dispatch(self.tx, call[0], call[1], self.now)
-            second = approving.dispatch(self.tx, call[0], call[1], self.now)
+        held = self.tx.one("layer_of", {"call_id": call[0]})
+        for approval_id in {call[1], held["approval_id"] if held else ""} - {""}:
+            approving.decide(self.tx, approval_id, approve, "ana", "", self.now)
+            first = approving.dispatch(self.tx, call[0], approval_id, self.now)
+            second = approving.dispatch(self.tx, call[0], approval_id, self.now)
             assert not (isinstance(first, ApprovalRow) and isinstance(second, ApprovalRow))
+
+    @rule(call=calls, asks=st.booleans(), state=st.sampled_from([State.HELD, State.FAILED]))
+    def hold(self, call: tuple[str, str], asks: bool, state: State) -> None:
+        if call[0]:
+            question = ask() if asks and state is State.HELD else None
+            values = holding.prepare(layer(call[0]), question)
+            holding.hold(self.tx, settlement(call[0], state, result_digest=""), values, question, ROOM)
+
+    @rule(run=calls, by=calls, to=st.sampled_from([LayerState.LANDING, LayerState.UNDOING]))
+    def claim(self, run: tuple[str, str], by: tuple[str, str], to: LayerState) -> None:
+        start = {LayerState.LANDING: LayerState.HELD, LayerState.UNDOING: LayerState.LANDED}[to]
+        if by[0]:
+            claiming.move(self.tx, run[0], {start}, to, by[0], self.now, "", None)
+
+    @rule(run=calls, by=calls, state=st.sampled_from(LayerState), resolves=st.booleans())
+    def settle_with_its_layer(
+        self, run: tuple[str, str], by: tuple[str, str], state: LayerState, resolves: bool
+    ) -> None:
+        if not run[0] or not by[0]:
+            return
+        ended, held = settlement(by[0], result_digest=""), settlement(run[0], result_digest="", refund_units=3)
+        values = layers.layer_values(layer(run[0], state, undo_until=NOON + 50))
+        self.tx.connection.execute("SAVEPOINT job")  # as the writer runs it: what raises leaves nothing
+        mark = self.tx.chain.mark()
+        try:
+            if resolves:
+                holding.resolve(self.tx, ended, "its host", values, held)
+            else:
+                holding.settle(self.tx, ended, values, held)
+        except LayerMisplaced:
+            self.tx.connection.execute("ROLLBACK TO job")
+            self.tx.chain.rewind(mark)
+        self.tx.connection.execute("RELEASE job")
+
+    @rule(call=calls, state=st.sampled_from([LayerState.DISCARDED, LayerState.LOST]))
+    def finish(self, call: tuple[str, str], state: LayerState) -> None:
+        if call[0]:
+            ended = settlement(call[0], State.DISCARDED, refund_units=2)
+            first = holding.finish(self.tx, ended, layers.layer_values(layer(call[0], state)))
+            assert not (first and holding.finish(self.tx, ended, layers.layer_values(layer(call[0], state))))
+
+    @rule(call=calls)
+    def leave(self, call: tuple[str, str]) -> None:
+        claiming.put_back(self.tx, call[0], self.now)
+
+    @rule(seconds=st.sampled_from([1, 60, 4_000]))
+    def expire(self, seconds: int) -> None:
+        self.now += seconds
+        approving.expire(self.tx, self.now)
+        holding.expire(self.tx, self.now)
 
     @rule(call=calls, refund=st.integers(0, 40))
     def reconcile(self, call: tuple[str, str], refund: int) -> None:
@@ -103,7 +158,27 @@ class LimitsHold(RuleBasedStateMachine):
         assert all(n <= PRINCIPAL_MAX for n in self.counted("principal", "life = 'dispatched'").values())
         pending = self.connection.execute("SELECT count(*) FROM approvals WHERE state = 'pending' GROUP BY principal")
         assert all(row[0] <= PENDING_MAX for row in pending)
+        held = "SELECT count(*), sum(bytes) FROM layers WHERE state IN ('held', 'landing') GROUP BY host"
+        assert all(count <= LAYERS_MAX and size <= 3 * 4_096 for count, size in self.connection.execute(held))
+
+    @invariant()
+    def a_held_call_has_what_it_holds_and_only_it_has_a_question_open(self) -> None:
+        found = self.connection.execute(
+            "SELECT c.call_id FROM calls AS c LEFT JOIN layers AS l ON l.run_id = c.call_id "
+            "WHERE c.life = 'held' AND coalesce(l.state, '') NOT IN ('held', 'landing') "
+            "UNION SELECT a.call_id FROM approvals AS a JOIN calls AS c USING (call_id) "
+            "WHERE a.state IN ('pending', 'approved') AND c.life NOT IN ('awaiting', 'held')"
+        )
+        assert found.fetchall() == []
+
+    @invariant()
+    def every_row_is_what_the_chain_says(self) -> None:
+        self.connection.executemany(self.tx.queries["audit_insert"], self.tx.chain.take_unwritten())
+        walked = verify._Walked()
+        for row in self.connection.execute(self.tx.queries["audit_after"], {"seq": 0}):
+            verify._step(row, {}, walked)
+        verify._compare_rows(self.connection, self.tx.queries, walked)
 
 
-LimitsHold.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+LimitsHold.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestLimitsHold = LimitsHold.TestCase

@@ -6,10 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from interlock.records import Span
+from interlock.records import LayerState, Span
 from interlock.store import SqliteStore, open_store, verify_directory
 from interlock_tools.errors import State
-from unit.store.cases import DAY, NOON, admission, ask, intent, settlement
+from unit.store.cases import (
+    DAY,
+    NOON,
+    ROOM,
+    admission,
+    admit,
+    ask,
+    commit,
+    hold,
+    intent,
+    landed,
+    layer,
+    settlement,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +55,34 @@ async def test_only_what_ended_long_ago_is_pruned_and_the_scores_stay(store: Sql
     found = await store.verify_chain()
     assert found.ok, found.reason
     await store.admit(admission(idempotency_key="key0", digest="other"))
+
+
+async def test_no_call_is_pruned_while_its_layer_waits_is_in_flight_or_can_be_undone(store: SqliteStore) -> None:
+    failed = await admit(store)
+    await store.hold(settlement(failed.call_id, State.FAILED), layer(failed.call_id, expires=NOON + 10), None, ROOM)
+    held, _ = await hold(store)
+    by = await commit(store, held)
+    await store.settle(settlement(by), landed(held, undo_until=NOON + 20), settlement(held))
+    undone, back = await admit(store), await admit(store)
+    await store.settle(settlement(undone.call_id), landed(undone.call_id, undo_until=NOON + 20))
+    await store.move_layer(undone.call_id, {LayerState.LANDED}, LayerState.UNDOING, by=back.call_id, now=NOON + 2)
+    await store.settle(settlement(back.call_id, State.FAILED))  # it ended, and its claim is still there
+    waiting, _ = await hold(store)
+    plain = await admit(store)
+    await store.settle(settlement(plain.call_id))
+
+    assert await store.prune(NOON + 9_000) == 1
+    assert await store.call(plain.call_id) is None
+    assert len(await store.expire_layers(NOON + 20)) == 2  # the failed one's, and the undo of the committed one
+    assert await store.prune(NOON + 9_000) == 3
+    assert {row.call_id for row in await store.calls()} == {undone.call_id, back.call_id, waiting}
+    assert {row.run_id for row in await store.layers()} == {undone.call_id, waiting}
+    assert await store.move_layer(undone.call_id, {LayerState.UNDOING}, LayerState.LANDED, by=back.call_id, now=NOON)
+    await store.expire_layers(NOON + 20)
+    assert await store.prune(NOON + 9_000) == 2
+    assert [row.run_id for row in await store.layers()] == [waiting]
+    found = await store.verify_chain()
+    assert found.ok, found.reason
 
 
 async def test_a_number_is_never_given_twice(directory: Path) -> None:

@@ -15,8 +15,8 @@ from interlock_tools.tool import Contract
 from unit.tools.follower import sandbox_catalog
 
 NAMES = [
-    *("hosts_list", "call_check", "call_status", "call_cancel", "shell_run", "file_read", "file_list", "file_search"),
-    *("file_write", "file_edit", "file_move", "file_delete"),
+    *("hosts_list", "call_check", "call_status", "call_cancel", "call_commit", "call_undo"),
+    *("shell_run", "file_read", "file_list", "file_search", "file_write", "file_edit", "file_move", "file_delete"),
 ]
 SHARED = {
     *("host", "intent", "verify", "mode", "confidence", "doubts", "idempotency_key", "timeout_seconds", "wait_seconds"),
@@ -64,7 +64,7 @@ def test_hints_say_which_tools_only_read() -> None:
     found = contracts()
     assert {name for name, contract in found.items() if contract.hints.read_only} == READING
     assert {name for name, contract in found.items() if contract.hints.destructive} == {
-        *("shell_run", "file_write", "file_edit", "file_move", "file_delete"),
+        *("call_commit", "call_undo", "shell_run", "file_write", "file_edit", "file_move", "file_delete"),
     }
     assert [name for name, contract in found.items() if contract.hints.open_world] == ["shell_run"]
 

@@ -129,6 +129,17 @@ def test_a_command_only_reads_where_it_declares_nothing() -> None:
     assert not tool.reads_only(accepted("shell_run", command="ls", network="outbound"))
 
 
+def test_a_command_that_wants_to_see_secrets_says_which_and_why_and_still_only_reads() -> None:
+    sent = {"host": "sandbox", "command": "aws s3 ls", "reads": ["/home/agent/.aws/"]}
+    refused = CATALOG.accept("shell_run", sent, call_id="c_1", principal="agent")
+    assert (refused.code, refused.path) == ("ARGUMENT_MISSING", "intent")
+    call = accepted("shell_run", command="aws s3 ls", reads=["/home/agent/.aws/"])
+    assert call.declaration == Declaration(reads=("/home/agent/.aws",))
+    assert call.declaration.is_empty
+    assert CATALOG.tool("shell_run").reads_only(call)
+    assert accepted("shell_run", command="aws s3 ls").digest != call.digest
+
+
 @pytest.mark.parametrize(
     ("tool", "sent"),
     [

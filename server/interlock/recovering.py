@@ -1,0 +1,108 @@
+"""Recovering: calls that were under way when the server died, or whose connection was lost, found again on their hosts.
+
+It asks and never runs anything anew: what a host says of a run is its outcome, what it never began never will begin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from interlock.entry import Entry
+from interlock.held import COMMIT, UNDO, placed
+from interlock.live import LiveCalls
+from interlock.pipeline import Line
+from interlock.ports import Executed, Request, Run
+from interlock.records import LayerState, OpenRun
+from interlock.ticket import Ticket
+from interlock.trail import Trail
+from interlock_policies.facts import Decision, Verdict
+from interlock_tools.errors import Cancelled, Refusal
+from interlock_tools.plan import CommitLayer, RunCommand, UndoRun
+
+log = logging.getLogger("interlock")
+
+ASKED_AT_ONCE = 8
+AGAIN_SECONDS = 30.0
+OPEN_MAX = 500
+
+
+class Recovering:
+    """Asks hosts about calls without an end on record, at start and then again and again until each has one."""
+
+    def __init__(self, line: Line, entry: Entry, live: LiveCalls) -> None:
+        self._line = line
+        self._entry = entry
+        self._live = live
+        self._room = asyncio.Semaphore(ASKED_AT_ONCE)
+
+    async def forever(self) -> None:
+        """Until cancelled. What runs in this process has an end to come, and is left alone."""
+        while True:
+            for found in await self._line.store.open_runs(OPEN_MAX):
+                if self._keeps_runs(found.call.host) and found.call.call_id not in self._live.running():
+                    await self._start(found)
+            await self._expire()
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _expire(self) -> None:
+        """What was held too long is discarded: first on record, then on its host."""
+        for row in await self._line.store.expire_layers(self._line.clock()):
+            if row.state is LayerState.DISCARDED and row.host in self._entry.settings.hosts:
+                await self._line.hosts.discard(row.host, row.run_id)
+
+    def _keeps_runs(self, host: str) -> bool:
+        """Whether this host has run directories to be asked about."""
+        known = self._entry.settings.hosts.get(host)
+        return known is not None and known.containment != "none"
+
+    async def _start(self, found: OpenRun) -> None:
+        """Follow it in a task of its own, so that call_status and call_cancel reach it as any running call."""
+        try:
+            ticket = await self._ticket(found)
+        except Exception:
+            log.exception("call %s could not be asked about", found.call.call_id)
+            return
+        if ticket is not None:
+            self._live.start(ticket, self._line.collect(ticket, self._asked(ticket)))
+
+    async def _asked(self, ticket: Ticket) -> Executed:
+        """What the host says of it. What never began is cancelled; a landing or undo is asked for again: it is one."""
+        call = ticket.call
+        plan = self._entry.plan_of(ticket) or RunCommand("")
+        run = Run(call.call_id, call.digest, call.host, plan, call.timeout_seconds, (), ticket.bounds)
+        async with self._room:
+            if isinstance(plan, CommitLayer | UndoRun):
+                return await self._line.again(ticket, plan)
+            executed = await self._line.hosts.collect(run)
+        if executed is None:
+            return Executed({}, Cancelled(reason="the server stopped before the host began it"), started=False)
+        return executed
+
+    async def _ticket(self, found: OpenRun) -> Ticket | None:
+        """The call as the record has it. What redaction changed in it is not needed any more: it has begun already."""
+        row = found.call
+        request = Request(row.principal, row.session, row.tool, self._entry.as_sent(row), row.traceparent)
+        accepted = self._entry.accept(request, row.call_id)
+        if isinstance(accepted, Refusal) or row.host not in self._entry.settings.hosts:
+            return None
+        facts = await self._line.hosts.facts(row.host)
+        if isinstance(facts, Refusal):
+            return None
+        tool, principal = self._entry.tool(request), self._entry.principal(row.principal)
+        call = replace(accepted, host=row.host)
+        trail = Trail(self._line.clock, self._line.on_step)
+        trail.spans.extend(row.spans)
+        decision = Decision(Verdict(row.verdict or "ALLOW"), policy_version=row.policy_version)
+        held = found.layer if row.tool in (COMMIT, UNDO) else None
+        call = placed(call, held) if held is not None else call
+        effects = await self._line.guard.analyse(call, tool, facts, held)
+        if isinstance(effects, Refusal):
+            return None
+        situation = self._entry.situation()
+        level = self._line.guard.judge(principal, facts, call, tool, effects, situation, held).level
+        return Ticket(
+            request, call, tool, principal, facts, effects, decision, trail, row.validity,
+            row.approval_id, row.cost_units, level=level, held=held,
+        )  # fmt: skip

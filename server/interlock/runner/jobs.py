@@ -1,0 +1,75 @@
+"""Jobs: the verbs that may take long, as functions of a request. A worker does each, and outlives the helper."""
+
+from typing import Any, Callable, Dict, Tuple
+
+from interlock.runner.following import FINAL_CHANGES_MAX
+from interlock.runner.measured import told_changes
+from interlock.runner.recording import require_run
+from interlock.runner.rundirs import RunFault, run_dir
+from interlock.runner.settling import discard_run, expire_runs, land_run, list_runs, sweep_runs, undo_run
+
+IMAGE_BYTES_DEFAULT = 256 * 1024 * 1024
+Head = Dict[str, Any]
+Answered = Tuple[Head, bytes]
+
+
+def known_run(place: str, head: Head) -> str:
+    """The directory of the run that is asked about. Raises RunFault where it is not there, or goes on."""
+    rundir = run_dir(place, head.get("run"))
+    require_run(rundir)
+    return rundir
+
+
+def number_of(head: Head, name: str, default: int) -> int:
+    """A count in a request. Raises RunFault."""
+    value = head.get(name, default)
+    if not isinstance(value, int) or value < 0:
+        raise RunFault("bad_request", "%s is a number from 0 on" % name)
+    return value
+
+
+def _land(place: str, head: Head, body: bytes) -> Answered:
+    del body
+    digest = head.get("digest")
+    if not isinstance(digest, str):
+        raise RunFault("bad_request", "a landing names the digest of its diff")
+    return land_run(known_run(place, head), digest, number_of(head, "image_bytes_max", IMAGE_BYTES_DEFAULT)), b""
+
+
+def _undo(place: str, head: Head, body: bytes) -> Answered:
+    del body
+    return undo_run(known_run(place, head), str(head.get("force") or "")), b""
+
+
+def _discard(place: str, head: Head, body: bytes) -> Answered:
+    del body
+    return discard_run(known_run(place, head)), b""
+
+
+def _changes(place: str, head: Head, body: bytes) -> Answered:
+    del body
+    found = told_changes(known_run(place, head), number_of(head, "offset", 0), FINAL_CHANGES_MAX)
+    if not found:
+        raise RunFault("absent", "nothing was measured for this run")
+    return found, b""
+
+
+def _runs(place: str, head: Head, body: bytes) -> Answered:
+    del head, body
+    return list_runs(place), b""
+
+
+def _expire(place: str, head: Head, body: bytes) -> Answered:
+    del body
+    return expire_runs(place, head), b""
+
+
+def _sweep(place: str, head: Head, body: bytes) -> Answered:
+    del head, body
+    return sweep_runs(place), b""
+
+
+JOBS: Dict[str, Callable[[str, Head, bytes], Answered]] = {
+    "land": _land, "undo": _undo, "discard": _discard, "changes": _changes,
+    "runs": _runs, "expire": _expire, "sweep": _sweep,
+}  # fmt: skip

@@ -1,0 +1,246 @@
+"""Serving: the helper's verbs. It answers every request, or says why not; only its stream's end ends it.
+
+It leaves nothing behind but run directories.
+"""
+
+import gc
+import os
+import pwd
+import signal
+import socket
+import sys
+import time
+from typing import Any, Callable, Dict, NoReturn
+
+from interlock.runner.following import Follow
+from interlock.runner.frames import FrameBroken
+from interlock.runner.jobs import JOBS, number_of
+from interlock.runner.looping import Asked, Loop
+from interlock.runner.orders import checked_order
+from interlock.runner.probe import probe_abilities
+from interlock.runner.recording import (
+    boot_id,
+    claim_run,
+    claim_void,
+    is_alive,
+    own_identity,
+    raise_fence,
+    run_record,
+    run_state,
+    void_run,
+)
+from interlock.runner.rundirs import RunFault, home_of_user, make_runs_place, run_dir, runs_place, write_run_file
+from interlock.runner.spares import Spares, spare_kind
+from interlock.runner.starting import supervise_run
+from interlock.runner.steps import name_faults, run_step
+from interlock.runner.supervise import GRACE_SECONDS
+from interlock.runner.working import answer_of
+
+FOLLOWS_MAX = 2048
+RUNS_MAX = 1024  # of this connection
+GRACE_SECONDS_MAX = 600.0
+CANCEL_PATIENCE_SECONDS = 6.0
+RESOLVE_PATHS_MAX = 256
+Verb = Callable[[Asked], Any]
+
+
+class Serving:
+    """One connection's helper: its loop with the verbs of the runner."""
+
+    def __init__(self, source: int, sink: int, digest: str) -> None:
+        self._loop = Loop(source, sink, self._handle, self._tidy, self._idle)
+        self._spares = Spares(self._loop.expect_end)
+        self._wanted: Dict[str, Dict[str, Any]] = {}
+        self._digest = digest
+        self._place = ""
+        self._abilities: Dict[str, Any] = {}
+        self._verbs: Dict[str, Verb] = {
+            "hello": self._hello,
+            "start": self._start,
+            "attach": self._attach,
+            "leave": self._leave,
+            "cancel": self._cancel,
+            "resolve": resolve_paths,
+            **dict.fromkeys(JOBS, self._job),
+        }
+
+    def run(self) -> None:
+        """Serve until the stream ends. Raises FrameBroken, OSError of a stream that broke."""
+        self._loop.run()
+
+    def _handle(self, asked: Asked) -> None:
+        if not isinstance(asked.number, int) or asked.number in self._loop.follows:
+            raise FrameBroken("a request without a number of its own")
+        given, data = answer_of(lambda: (self._answer(asked) or {"later": True}, b""))
+        if not given.pop("later", False):
+            self._loop.line.send({"n": asked.number, **given}, data)
+
+    def _answer(self, asked: Asked) -> Any:
+        """The answer's fields; None where it comes later. Raises RunFault."""
+        verb = self._verbs.get(str(asked.head.get("do")))
+        if verb is None:
+            raise RunFault("unknown_verb", "no such verb: %s" % asked.head.get("do"))
+        if not self._place:
+            self._place = make_runs_place(runs_place())
+        if len(self._loop.follows) >= FOLLOWS_MAX:
+            raise RunFault("busy", "too many requests at once")
+        return verb(asked)
+
+    def _job(self, asked: Asked) -> None:
+        """Have it done in a process of its own; the answer comes when that is over."""
+        job = JOBS[asked.head["do"]]
+        self._loop.work(asked.number, lambda: job(self._place, asked.head, asked.body))
+
+    def _hello(self, asked: Asked) -> Dict[str, Any]:
+        return {
+            "digest": self._digest, "uid": os.geteuid(), "gid": os.getegid(), "user": _user_name(),
+            "home": home_of_user(), "boot": boot_id(), "python": "%d.%d.%d" % sys.version_info[:3],
+            "node": os.uname().nodename, "base": self._place,
+            "abilities": self._known_abilities(asked.head.get("abilities")),
+        }  # fmt: skip
+
+    def _known_abilities(self, given: Any = None) -> Dict[str, Any]:
+        """What the host can do: probed once, or as the server knows it from a helper of the same boot before."""
+        if not self._abilities:
+            self._abilities = given if isinstance(given, dict) and given else probe_abilities(self._place)
+        return self._abilities
+
+    # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self, asked: Asked) -> None:
+        order = checked_order(asked.head)
+        rundir = run_dir(self._place, order["run"])
+        follow = _follow_of(asked, rundir)
+        if len(self._loop.own) >= RUNS_MAX:
+            raise RunFault("busy", "too many runs at once")
+        claim = {"order": order, "fence": order["fence"], "at": time.time(), "helper": own_identity(os.getpid())}
+        if claim_run(rundir, claim):
+            run_step("helper-claimed")
+            if not self._order_spare(rundir, order, asked.body):
+                self._fork(rundir, order, asked.body)
+        else:
+            if not raise_fence(rundir, order["fence"]):
+                raise RunFault("stale", "a start with a newer fence was here before")
+            follow.attached = True
+        self._loop.follow(follow)
+
+    def _order_spare(self, rundir: str, order: Dict[str, Any], body: bytes) -> bool:
+        """Give the order to a supervisor that waits for it."""
+        kind = spare_kind(order, body)
+        spare = self._spares.take(kind)
+        if kind and order["level"] != "none":
+            self._wanted[kind] = order  # its room ends with the run: the next is built when this is over
+        if spare is None:
+            return False
+        given = spare.give(rundir, order, body)
+        if given:
+            run_step("helper-ordered")
+            self._loop.adopt(rundir, kind if order["level"] == "none" else "", spare.pipe)
+        else:
+            spare.pipe.close()
+        return given
+
+    def _fork(self, rundir: str, order: Dict[str, Any], body: bytes) -> None:
+        abilities = self._known_abilities() if order["level"] != "none" else {}
+        ours, theirs = socket.socketpair()
+        try:
+            pid = os.fork()
+        except OSError as fault:
+            void_run(rundir, "no process could be made: %s" % fault)
+            raise RunFault("busy", "no process could be made: %s" % fault)
+        if pid == 0:
+            supervise_run(rundir, order, body, theirs.fileno(), abilities)
+        theirs.close()
+        run_step("helper-forked")
+        self._loop.adopt(rundir, spare_kind(order, b"") if order["level"] == "none" else "", ours)
+
+    def _tidy(self, now: float) -> float:
+        """Make the spares that are wanted once nothing of this connection runs; drop those nobody wants."""
+        if self._wanted and not self._loop.own:
+            for kind, order in self._wanted.items():
+                if not self._spares.has(kind):
+                    self._spares.make(kind, order, self._abilities, self._place, now)
+            self._wanted.clear()
+        return self._spares.tidy(now)
+
+    def _idle(self, kind: str, pipe: socket.socket) -> None:
+        """A supervisor has ended its run and waits for the next."""
+        self._spares.keep(kind, pipe, time.monotonic())
+
+    # ── what has started ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _attach(self, asked: Asked) -> None:
+        rundir = run_dir(self._place, asked.head.get("run"))
+        follow = _follow_of(asked, rundir)
+        follow.attached = not claim_void(rundir)
+        self._loop.follow(follow)
+
+    def _leave(self, asked: Asked) -> Dict[str, Any]:
+        """Answer a follow now with the run's state; the run goes on."""
+        follow = self._loop.follows.get(asked.head.get("of", -1))
+        if follow is not None and not follow.cancels:
+            follow.streams = False
+            self._loop.follow(follow)
+        return {"left": follow is not None}
+
+    def _cancel(self, asked: Asked) -> None:
+        rundir = run_dir(self._place, asked.head.get("run"))
+        grace = asked.head.get("grace_seconds", GRACE_SECONDS)
+        if not isinstance(grace, (int, float)) or not 0 <= grace <= GRACE_SECONDS_MAX:
+            raise RunFault("bad_request", "a grace is 0 to %d seconds" % GRACE_SECONDS_MAX)
+        if not claim_void(rundir) and run_state(rundir)[0] in ("starting", "running"):
+            wanted = {"grace_seconds": grace, "reason": str(asked.head.get("reason", ""))[:500]}
+            write_run_file(rundir, "cancel.json", wanted, durable=False)
+            record = {} if void_run(rundir, "cancelled") else run_record(rundir)[1]
+            if is_alive(record):
+                os.kill(record["pid"], signal.SIGTERM)
+        follow = Follow(asked.number, rundir, {}, time.monotonic())
+        follow.cancels, follow.until = True, time.monotonic() + grace + CANCEL_PATIENCE_SECONDS
+        self._loop.follow(follow)
+
+
+def _follow_of(asked: Asked, rundir: str) -> Follow:
+    for name in ("out", "err"):
+        number_of(asked.head, name, 0)
+    return Follow(asked.number, rundir, asked.head, time.monotonic())
+
+
+def resolve_paths(asked: Asked) -> Dict[str, Any]:
+    """Where paths lead on this host; the last part is kept as it is where it is not to be followed."""
+    paths = asked.head.get("paths")
+    if not isinstance(paths, list) or len(paths) > RESOLVE_PATHS_MAX:
+        raise RunFault("bad_request", "paths is a list of at most %d" % RESOLVE_PATHS_MAX)
+    return {"real": [_real_path(path, bool(follow)) for path, follow in paths]}
+
+
+def _real_path(path: str, follow: bool) -> str:
+    if not isinstance(path, str) or "\0" in path or not os.path.isabs(path):
+        raise RunFault("bad_request", "no absolute path: %r" % (path,))
+    if follow:
+        return os.path.realpath(path)
+    parent, name = os.path.split(path.rstrip("/") or "/")
+    return os.path.normpath(os.path.join(os.path.realpath(parent), name))
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def serve(source: int, sink: int, digest: str = "") -> NoReturn:
+    """Serve the frames of one connection to its end, then end this process."""
+    status = 0
+    try:
+        name_faults(os.environ.get("INTERLOCK_RUNNER_FAULTS", ""))
+        if hasattr(gc, "freeze"):
+            gc.freeze()  # so that a collection in a fork does not touch, and copy, all that is here
+        Serving(source, sink, digest).run()
+    except FrameBroken as fault:
+        os.write(2, ("interlock: %s\n" % fault).encode())
+        status = 2
+    except OSError:
+        status = 1  # the stream broke: nobody is there to be told
+    finally:
+        os._exit(status)

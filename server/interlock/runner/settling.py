@@ -1,0 +1,152 @@
+"""Settling: what is done to runs that are over: land, undo, discard, recover, expire. Each may be asked for again."""
+
+import os
+import time
+from typing import Any, Dict, Iterator, List, Set, Tuple
+
+from interlock.runner.ending import end_leftovers
+from interlock.runner.landing import land, recover, recover_landing
+from interlock.runner.measured import drop_layers, told_changes
+from interlock.runner.preparing import Landing
+from interlock.runner.probe import probe_remove
+from interlock.runner.recording import run_record, run_state
+from interlock.runner.rundirs import RUN_ID, RunFault, read_run_file, write_run_file
+from interlock.runner.undoing import recover_undo, undo
+
+SETTLED_CHANGES_MAX = 1000
+EXPIRE_AGE_SECONDS_MIN = 3600.0  # for what goes because there is too much: a retry may still come
+STARTED_SECONDS_MAX = 600.0
+RUNS_TOLD_MAX = 1000
+GRACE_OF_LOST_SECONDS = 2.0
+
+
+def land_run(rundir: str, digest: str, image_bytes_max: int) -> Dict[str, Any]:
+    """Land exactly the diff with this digest. Raises RunFault, LayerFault."""
+    record = read_run_file(rundir, "changes.json")
+    if record is None or os.path.exists(os.path.join(rundir, "discarded")):
+        raise RunFault("absent", "nothing of this run waits to land")
+    if record["digest"] != digest:
+        raise RunFault("stale", "the diff of this run is another one")
+    result = land(rundir, record, image_bytes_max)
+    if result["state"] == "landed":
+        drop_layers(rundir, record["store"])
+    return {**told_changes(rundir, 0, SETTLED_CHANGES_MAX), **result}
+
+
+def undo_run(rundir: str, force: str) -> Dict[str, Any]:
+    """Put back what a run's landing changed. Raises LayerFault, RunFault."""
+    if read_run_file(rundir, "changes.json") is None:
+        raise RunFault("absent", "nothing of this run has landed")
+    return undo(rundir, force)
+
+
+def discard_run(rundir: str) -> Dict[str, Any]:
+    """Throw a held diff away; one that has landed stays what it is. Raises RunFault."""
+    record = read_run_file(rundir, "changes.json")
+    if record is None:
+        return {"discarded": False}
+    with Landing(rundir, "landing") as landing:
+        if recover(landing)["state"] == "landed":
+            raise RunFault("exists", "it has landed")
+        write_run_file(rundir, "discarded", {"at": time.time()}, durable=True)
+        drop_layers(rundir, record["store"])
+    return {"discarded": True}
+
+
+def sweep_runs(place: str) -> Dict[str, Any]:
+    """End what was left undone by processes that died: landings, undos, commands of lost runs."""
+    lost, recovered, ended = [], [], 0
+    for run, rundir in _all_runs(place):
+        state, record = run_state(rundir)
+        if state == "lost":
+            lost.append(run)
+            if record.get("leader"):
+                ended += end_leftovers(run, record, GRACE_OF_LOST_SECONDS)[0]
+        if state in ("ended", "lost") and is_landing(rundir):
+            results = recover_landing(rundir), recover_undo(rundir)
+            recovered.append({"run": run, "landing": results[0]["state"], "undo": results[1]["state"]})
+    for name in os.listdir(place):
+        if name.startswith(".spare-") and not os.path.isdir("/proc/" + name[7:]):
+            probe_remove(os.path.join(place, name))
+    return {"lost": lost[:RUNS_TOLD_MAX], "recovered": recovered[:RUNS_TOLD_MAX], "ended": ended}
+
+
+def is_landing(rundir: str) -> bool:
+    """Whether a landing or an undo has begun there and not been settled."""
+    names = ("landing.intent", "landing.journal", "undo.intent", "undo.journal")
+    return any(os.path.exists(os.path.join(rundir, name)) for name in names)
+
+
+def list_runs(place: str) -> Dict[str, Any]:
+    """The runs that this host knows, the oldest first, as many as fit an answer."""
+    found: List[Dict[str, Any]] = []
+    for run, rundir in _all_runs(place):
+        found.append({"run": run, "state": run_state(rundir)[0], "age_seconds": _age(rundir), "held": _is_held(rundir)})
+    found.sort(key=lambda told: -float(told["age_seconds"]))
+    return {"runs": found[:RUNS_TOLD_MAX], "left": max(0, len(found) - RUNS_TOLD_MAX)}
+
+
+def expire_runs(place: str, head: Dict[str, Any]) -> Dict[str, Any]:
+    """Remove old runs, and the oldest of too many or too big ones; never one that runs, is held, lands, or is named."""
+    kept_for = float(head.get("days", 7)) * 86400
+    count_max, bytes_max = int(head.get("count_max", 10000)), int(head.get("bytes_max", 2**33))
+    least = float(head.get("age_seconds_min", EXPIRE_AGE_SECONDS_MIN))
+    named: Set[str] = set(head.get("keep", []))
+    runs = sorted(((_age(rundir), run, rundir) for run, rundir in _all_runs(place)), reverse=True)
+    sizes = {run: _size(rundir) for _, run, rundir in runs}
+    removed, count, size = 0, len(runs), sum(sizes.values())
+    for age, run, rundir in runs:
+        too_much = (count > count_max or size > bytes_max) and age >= least
+        if (age > kept_for or too_much) and run not in named and not _is_needed(rundir, age):
+            _remove_run(place, run, rundir)
+            removed, count, size = removed + 1, count - 1, size - sizes[run]
+    return {"removed": removed, "left": count, "bytes": size}
+
+
+def _all_runs(place: str) -> Iterator[Tuple[str, str]]:
+    for name in sorted(os.listdir(place)):
+        if RUN_ID.fullmatch(name):
+            yield name, os.path.join(place, name)
+
+
+def _age(rundir: str) -> float:
+    try:
+        return max(0.0, time.time() - os.stat(rundir).st_mtime)
+    except OSError:
+        return 0.0
+
+
+def _size(rundir: str) -> int:
+    size = 0
+    for folder, _, names in os.walk(rundir):
+        for name in names:
+            try:
+                size += os.lstat(os.path.join(folder, name)).st_blocks * 512
+            except OSError:
+                continue
+    return size
+
+
+def _is_held(rundir: str) -> bool:
+    settled: List[str] = ["landing.done", "discarded"]
+    has_changes = os.path.exists(os.path.join(rundir, "changes.json"))
+    return has_changes and not any(os.path.exists(os.path.join(rundir, name)) for name in settled)
+
+
+def _is_needed(rundir: str, age: float) -> bool:
+    state = run_state(rundir)[0]
+    goes_on = state == "running" or (state == "starting" and age < STARTED_SECONDS_MAX)
+    return goes_on or _is_held(rundir) or is_landing(rundir)
+
+
+def _remove_run(place: str, run: str, rundir: str) -> None:
+    """Take it out of sight first, so that nobody sees half a run."""
+    store = (read_run_file(rundir, "changes.json") or run_record(rundir)[1]).get("store", rundir)
+    gone = os.path.join(place, ".gone-%s" % run)
+    try:
+        os.rename(rundir, gone)
+    except OSError:
+        return
+    if store != rundir:
+        probe_remove(store)
+    probe_remove(gone)

@@ -1,0 +1,158 @@
+"""Starting: the supervisor's process from its fork to its exit: room, run, measure, end. It returns to nobody.
+
+A supervisor whose level is `none` may serve one run after another, never two at once: its next shell waits while the
+helper holds it as a spare. One with a room serves one run, for its namespaces end with that.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import struct
+import time
+from typing import Any, Dict, NoReturn, Optional, Tuple
+
+from interlock.runner.frames import FrameReader
+from interlock.runner.launching import Launched, can_wait, fits_waiting
+from interlock.runner.measured import drop_layers, measure_layers
+from interlock.runner.recording import begin_run, own_identity
+from interlock.runner.room import plan_room
+from interlock.runner.steps import run_step
+from interlock.runner.supervise import Supervisor, leave_helper, write_end
+
+ENDED_HINT = b"e"
+ENDED_BYTES = struct.Struct(">I")
+Given = Tuple[Dict[str, Any], Dict[str, Any], bytes]
+
+
+def supervise_run(rundir: str, order: Dict[str, Any], body: bytes, pipe: int, abilities: Dict[str, Any]) -> NoReturn:
+    """Carry out one claimed run in this process, which was forked for it, and then what else is given."""
+    try:
+        leave_helper(pipe)
+        run_step("supervisor-start")
+        try:
+            launched = prepare(rundir, order, abilities, waits=order["level"] == "none" and fits_waiting(order))
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the run has no room
+            refuse(rundir, order, fault, pipe)
+        else:
+            see_through(rundir, order, body, launched, pipe)
+            serve_orders(order, pipe)
+    finally:
+        os._exit(0)
+
+
+def wait_as_spare(order: Dict[str, Any], abilities: Dict[str, Any], place: str, pipe: int) -> NoReturn:
+    """Build the room, wait for an order that fits it, carry it out. Without one nothing is done."""
+    try:
+        leave_helper(pipe)
+        run_step("spare-start")
+        launched = prepare(os.path.join(place, ".spare-%d" % os.getpid()), order, abilities, waits=True)
+        given = next_order(pipe)
+        if given is None and launched.has_room:
+            os.kill(launched.pid, signal.SIGKILL)
+            os.waitpid(launched.pid, 0)
+            drop_layers("", launched.plan["store"])
+        if given is not None:
+            head, fitted, body = given
+            if has_ended(launched):
+                launched = prepare(head["rundir"], fitted, abilities, waits=False)
+            see_through(head["rundir"], fitted, body, launched, pipe)
+            serve_orders(fitted, pipe)
+    finally:
+        os._exit(0)
+
+
+def serve_orders(order: Dict[str, Any], pipe: int) -> None:
+    """Carry out further orders of the same kind, each by a shell that was started before it came."""
+    while order["level"] == "none" and can_wait(order):
+        launched = Launched(order, {}, waits=True)
+        given = next_order(pipe)
+        if given is None:
+            return
+        head, order, body = given
+        if has_ended(launched):
+            launched = Launched(order, {}, waits=False)
+        see_through(head["rundir"], order, body, launched, pipe)
+
+
+def has_ended(launched: Launched) -> bool:
+    """Whether what waited is gone, whoever killed it: nothing of the order can have begun there."""
+    return os.waitpid(launched.pid, os.WNOHANG)[0] != 0
+
+
+def next_order(pipe: int) -> Optional[Given]:
+    """What the helper gives next: its head, its order, its body; None where it drops this supervisor, or is gone."""
+    frames = FrameReader()
+    os.set_blocking(pipe, True)
+    while True:
+        try:
+            data = os.read(pipe, 65536)
+        except OSError:
+            return None
+        if not data:
+            return None
+        for head, body in frames.feed(data):
+            run_step("spare-ordered")
+            return head, head["order"], body
+
+
+def prepare(rundir: str, order: Dict[str, Any], abilities: Dict[str, Any], waits: bool) -> Launched:
+    """The order's command, made ready in its room. Raises what the room raises."""
+    plan = {} if order["level"] == "none" else plan_room(order, abilities, rundir)
+    return Launched(order, plan, waits)
+
+
+def see_through(rundir: str, order: Dict[str, Any], body: bytes, launched: Launched, pipe: int) -> None:
+    """Begin, follow and end the run; its end is on disk, and the helper told, when this returns."""
+    supervisor = Supervisor(rundir, order, body, launched, pipe)
+    began_ns = time.time_ns() if hasattr(time, "time_ns") else int(time.time() * 1e9)
+    end = supervisor.carry_out()
+    if end["began"] and order["level"] == "staged":
+        end.update(measure_layers(rundir, order, launched.plan, began_ns))
+    run_step("supervisor-measured")
+    if supervisor.record >= 0:
+        write_end(rundir, supervisor.record, end)
+    run_step("supervisor-done")
+    tell_end(pipe, end)
+    launched.close()
+    if launched.has_room and not end.get("changes"):
+        drop_layers(rundir, launched.plan["store"])
+
+
+def refuse(rundir: str, order: Dict[str, Any], fault: Exception, pipe: int) -> None:
+    """Write down, and tell, that the command could not be made ready; it never began."""
+    end = no_beginning(order, getattr(fault, "code", "room"), str(fault))
+    record = begin_run(rundir, own_identity(os.getpid()))
+    if record >= 0:
+        write_end(rundir, record, end)
+    tell_end(pipe, end)
+
+
+def tell_end(pipe: int, end: Dict[str, Any]) -> None:
+    """Tell the helper, if there is one."""
+    text = json.dumps(end, separators=(",", ":")).encode("ascii")
+    with contextlib.suppress(OSError):
+        os.write(pipe, ENDED_HINT + ENDED_BYTES.pack(len(text)) + text)
+
+
+def told_end(told: bytearray) -> Optional[Dict[str, Any]]:
+    """The end in what a supervisor told so far, once all of it is there."""
+    start = told.find(ENDED_HINT)
+    if start < 0:
+        del told[:]
+        return None
+    text = bytes(told[start + 1 + ENDED_BYTES.size :])
+    if len(told) < start + 1 + ENDED_BYTES.size or len(text) < ENDED_BYTES.unpack_from(told, start + 1)[0]:
+        return None
+    end: Dict[str, Any] = json.loads(text.decode("ascii"))
+    return end
+
+
+def no_beginning(order: Dict[str, Any], why: str, reason: str) -> Dict[str, Any]:
+    """The end of a run whose command never began."""
+    numbers = [name + kind for name in ("out", "err") for kind in ("_bytes", "_kept", "_tail")]
+    nothing = dict.fromkeys([*numbers, "signal", "found", "left"], 0)
+    return {
+        **nothing, "exit_code": None, "why": why, "reason": reason, "began": False, "seconds": 0.0,
+        "level": order["level"], "network": order["network"], "observed": "none", "notes": [], "at": time.time(),
+    }  # fmt: skip

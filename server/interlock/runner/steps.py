@@ -1,0 +1,40 @@
+"""Steps: the named points of a run's way at which a fault can be let happen. Without faults named they do nothing.
+
+Faults are named to the helper once, in INTERLOCK_RUNNER_FAULTS, which the server never sets:
+`STEP=kill`, `STEP=stop`, `STEP=stall:SECONDS`, `STEP=raise:ERRNO`, several with commas between them.
+"""
+
+import os
+import signal
+import time
+from typing import Dict
+
+RUN_STEPS = (
+    "helper-request", "helper-claimed", "helper-forked", "helper-ordered", "helper-ended", "helper-answer",
+    "supervisor-start", "supervisor-launched", "supervisor-synced", "supervisor-gate", "supervisor-began",
+    "supervisor-output", "supervisor-exited", "supervisor-measured", "supervisor-end", "supervisor-done",
+    "room-start", "room-built", "command-exec", "worker-start", "worker-done", "spare-start", "spare-ordered",
+)  # fmt: skip
+RUN_FAULTS: Dict[str, str] = {}
+
+
+def name_faults(text: str) -> None:
+    """Let these faults happen in this process and in all that it forks. Raises ValueError for an unknown step."""
+    for item in filter(None, text.split(",")):
+        step, _, fault = item.partition("=")
+        if step not in RUN_STEPS:
+            raise ValueError("no such step: %s" % step)
+        RUN_FAULTS[step] = fault
+
+
+def run_step(name: str) -> None:
+    """A point of the way: whatever fault is named for it happens here."""
+    fault, _, amount = RUN_FAULTS.get(name, "").partition(":")
+    if fault == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif fault == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif fault == "stall":
+        time.sleep(float(amount))
+    elif fault == "raise":
+        raise OSError(int(amount), os.strerror(int(amount)))

@@ -1,0 +1,54 @@
+"""Working: jobs that may take long, each in a forked process of its own that outlives the connection.
+
+A job's result goes back through a pipe to whoever still listens; what must not be lost the job itself writes down.
+"""
+
+import os
+import signal
+from typing import Any, Callable, Dict, Tuple
+
+from interlock.runner.frames import encode_frame
+from interlock.runner.rundirs import RunFault, disk_fault
+from interlock.runner.steps import run_step
+from interlock.runner.supervise import leave_helper
+from interlock.runner.tree import LayerFault
+
+Job = Callable[[], Tuple[Dict[str, Any], bytes]]
+
+
+def fork_job(job: Job) -> Tuple[int, int]:
+    """Start a job: (its process, the pipe on which one frame will come: its answer)."""
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(theirs)
+        return pid, ours
+    try:
+        leave_helper(theirs)
+        for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        run_step("worker-start")
+        frame = encode_frame(*answer_of(job))
+        run_step("worker-done")
+        while frame:
+            frame = frame[os.write(theirs, frame) :]
+    except OSError:
+        pass  # nobody listens any more
+    finally:
+        os._exit(0)
+
+
+def answer_of(job: Job) -> Tuple[Dict[str, Any], bytes]:
+    """What a job gives, or the fault that it raised, as an answer's fields."""
+    try:
+        head, body = job()
+    except RunFault as fault:
+        return {"ok": False, "fault": fault.code, "reason": fault.reason, **fault.more}, b""
+    except LayerFault as fault:
+        return {"ok": False, "fault": fault.code, "reason": fault.reason, "path": fault.path}, b""
+    except OSError as fault:
+        known = disk_fault(fault)
+        return {"ok": False, "fault": known.code, "reason": str(fault)}, b""
+    except Exception as fault:  # noqa: BLE001 - whatever it is, it is answered
+        return {"ok": False, "fault": "internal", "reason": "%s: %s" % (type(fault).__name__, fault)}, b""
+    return {"ok": True, **head}, body

@@ -1,0 +1,158 @@
+"""Layers through the helper: held, landed, undone, discarded; by workers that outlive it. The disk is the witness."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runner_channel import RunnerChannel
+
+from .conftest import eventually, names_in
+
+Helpers = Callable[..., RunnerChannel]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="rooms of root")
+
+
+def staged(one: RunnerChannel, run: str, work: Path, command: str) -> dict:
+    one.ask("hello")
+    return one.run(run, command, level="staged", network="none", cwd=str(work), writes=[str(work)])
+
+
+def tree(work: Path) -> dict[str, str]:
+    return {str(path.relative_to(work)): path.read_text() for path in sorted(work.rglob("*")) if path.is_file()}
+
+
+def test_a_staged_run_changes_nothing_until_it_lands_and_an_undo_puts_it_back(
+    helper: Helpers, place: str, work: Path, run: str
+) -> None:
+    (work / "old").write_text("old\n")
+    one = helper()
+    answer = staged(one, run, work, "echo more >> old; echo new > new; echo t > /tmp/interlock-scratch; echo said")
+    assert tree(work) == {"old": "old\n"}
+    assert not Path("/tmp/interlock-scratch").exists()
+    assert (answer["stdout"], answer["end"]["observed"], answer["end"]["changes"]) == (b"said\n", "staged", 2)
+    changes = {(change["op"], change["path"]) for change in answer["changes"]}
+    assert changes == {("create", f"{work}/new"), ("modify", f"{work}/old")}
+    assert one.ask("land", run=run, digest="0" * 64)["fault"] == "stale"
+    landed = one.ask("land", run=run, digest=answer["layer"])
+    assert (landed["state"], landed["landed"], landed["undo"]["available"]) == ("landed", 2, True)
+    assert tree(work) == {"old": "old\nmore\n", "new": "new\n"}
+    assert not Path(place, run, "u").exists()
+    assert one.ask("undo", run=run)["undone"] == 2
+    assert tree(work) == {"old": "old\n"}
+
+
+def test_a_run_without_changes_leaves_no_layer(helper: Helpers, place: str, work: Path, run: str) -> None:
+    answer = staged(helper(), run, work, "cat /etc/hostname >/dev/null; : > /tmp/x")
+    assert (answer["changes"], answer["end"]["changes"], answer["scratch"]) == ([], 0, 1)
+    eventually(lambda: names_in(place, run) == ["ended"])
+
+
+def test_a_discarded_layer_cannot_land(helper: Helpers, place: str, work: Path, run: str) -> None:
+    one = helper()
+    answer = staged(one, run, work, "echo new > new")
+    assert one.ask("expire", days=0, age_seconds_min=0)["removed"] == 0, "what is held does not expire"
+    assert one.ask("discard", run=run)["discarded"]
+    assert one.ask("land", run=run, digest=answer["layer"])["fault"] == "absent"
+    assert tree(work) == {}
+    assert not Path(place, run, "u").exists()
+    assert one.ask("expire", days=0)["removed"] == 1
+
+
+def test_what_landed_cannot_be_discarded(helper: Helpers, work: Path, run: str) -> None:
+    one = helper()
+    answer = staged(one, run, work, "echo new > new")
+    one.ask("land", run=run, digest=answer["layer"])
+    assert one.ask("discard", run=run)["fault"] == "exists"
+    assert one.ask("undo", run=run)["state"] == "undone"
+
+
+def test_two_landings_at_once_land_it_once(helper: Helpers, work: Path, run: str) -> None:
+    (work / "old").write_text("old\n")
+    one, other = helper(), helper()
+    answer = staged(one, run, work, "echo more >> old")
+    asked = [(each, each.send("land", run=run, digest=answer["layer"])) for each in (one, other) * 3]
+    told = [each.wait(number) for each, number in asked]
+    assert {(reply["state"], reply["landed"]) for reply in told} == {("landed", 1)}
+    assert tree(work) == {"old": "old\nmore\n"}
+
+
+def test_a_landing_outlives_its_connection(helper: Helpers, work: Path, run: str) -> None:
+    one = helper(faults="worker-start=stall:0.6")
+    answer = staged(one, run, work, "echo new > new")
+    one.send("land", run=run, digest=answer["layer"])
+    time.sleep(0.2)
+    one.process.send_signal(signal.SIGKILL)
+    eventually(lambda: tree(work) == {"new": "new\n"})
+    assert helper().ask("land", run=run, digest=answer["layer"])["state"] == "landed"
+
+
+def test_a_landing_whose_target_changed_lands_nothing(helper: Helpers, work: Path, run: str) -> None:
+    (work / "old").write_text("old\n")
+    one = helper()
+    answer = staged(one, run, work, "echo more >> old; echo new > new")
+    (work / "old").write_text("somebody else\n")
+    assert one.ask("land", run=run, digest=answer["layer"])["stale"] == [f"{work}/old"]
+    assert tree(work) == {"old": "somebody else\n"}
+
+
+def test_many_changes_come_in_pieces(helper: Helpers, work: Path, run: str) -> None:
+    one = helper()
+    answer = staged(one, run, work, "for n in $(seq 1500); do : > $n; done")
+    assert (len(answer["changes"]), answer["changes_left"]) == (1000, 500)
+    rest = one.ask("changes", run=run, offset=1000)
+    assert (len(rest["changes"]), rest["changes_left"], rest["digest"]) == (500, 0, answer["digest"])
+    assert one.ask("land", run=run, digest=answer["layer"])["landed"] == 1500
+    assert len(tree(work)) == 1500
+
+
+def test_a_lost_staged_run_landed_nothing_and_leaves_no_layer_behind_it(
+    helper: Helpers, place: str, work: Path, run: str
+) -> None:
+    one = helper()
+    one.ask("hello")
+    number = one.start(run, "echo new > new; sleep 60", level="staged", cwd=str(work), writes=[str(work)])
+    eventually(lambda: Path(place, run, "begun").exists())
+    time.sleep(0.3)
+    from interlock.runner.recording import run_record
+
+    os.kill(run_record(f"{place}/{run}")[1]["pid"], signal.SIGKILL)
+    answer = one.wait(number)
+    assert (answer["state"], answer["known"]["level"], answer["known"]["landing"]) == ("lost", "staged", [])
+    assert tree(work) == {}
+    assert one.ask("expire", days=0)["removed"] == 1
+    assert names_in(place) == []
+
+
+def test_an_ordinary_user_stages_and_lands_in_his_own_tree(tmp_path_factory, run: str) -> None:
+    import tempfile
+
+    from runner_channel import runner_channel
+
+    home = Path(tempfile.mkdtemp(prefix="interlock-home-", dir="/srv"))
+    os.chown(home, 65534, 65534)
+    try:
+        with runner_channel(f"{home}/runs", user=65534, group=65534, extra_groups=[]) as one:
+            hello = one.ask("hello")
+            assert (hello["uid"], hello["base"]) == (65534, f"{home}/runs")
+            if "staged" not in hello["abilities"]["levels"]:
+                pytest.skip("no rooms for users here: " + str(hello["abilities"]["missing"]))
+            (home / "tree").mkdir(mode=0o755)
+            os.chown(home / "tree", 65534, 65534)
+            environment = {"PATH": "/usr/bin:/bin", "HOME": str(home)}
+            order = {"level": "staged", "cwd": f"{home}/tree", "writes": [f"{home}/tree"], "environment": environment}
+            answer = one.run(run, "id -u; echo new > new", **order)
+            assert (answer["stdout"], tree(home / "tree")) == (b"65534\n", {})
+            landed = one.ask("land", run=run, digest=answer["layer"])
+            assert landed.get("landed") == 1, landed
+            assert (home / "tree" / "new").stat().st_uid == 65534
+            assert one.ask("undo", run=run)["undone"] == 1
+            assert tree(home / "tree") == {}
+            denied = one.run(run + "-c", f"echo x > {home}/tree/x", **{**order, "level": "confined", "writes": []})
+            assert b"Read-only" in denied["stderr"]
+    finally:
+        shutil.rmtree(home)
