@@ -51,6 +51,12 @@ def settings_in(folder: Path, **limits: Any) -> Settings:
     return replace(found, limits=replace(found.limits, **limits))
 
 
+def staged_in(folder: Path, **limits: Any) -> Settings:
+    """The same with a sandbox that stages."""
+    chosen = settings_in(folder, **limits)
+    return replace(chosen, hosts={"sandbox": replace(chosen.hosts["sandbox"], containment="staged")})
+
+
 @asynccontextmanager
 async def open_home(
     folder: Path, *, settings: Settings | None = None, on_step: OnStep = unwatched, **limits: Any

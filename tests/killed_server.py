@@ -1,4 +1,4 @@
-"""A server that kills itself (SIGKILL) at one step of the line: `killed_server.py FOLDER STEP begin|end [ask]`."""
+"""A server that kills itself (SIGKILL) at a step of the line: `killed_server.py FOLDER STEP begin|end [ask|staged]`."""
 
 import asyncio
 import os
@@ -6,16 +6,17 @@ import signal
 import sys
 from pathlib import Path
 
-from home import open_home
+from home import open_home, staged_in
+from interlock.settings import Settings
 from interlock.trail import Step
 
 
-async def main(folder: Path, step: str, moment: str, *, ask: bool) -> None:
+async def main(folder: Path, step: str, moment: str, *, ask: bool, settings: Settings | None) -> None:
     def on_step(at: Step, when: str) -> None:
         if (at.value, when) == (step, moment):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    async with open_home(folder, on_step=on_step) as home:
+    async with open_home(folder, settings=settings, on_step=on_step) as home:
         counter = str(folder / "sandbox" / "counter")
         if not ask:
             await home.call("shell_run", command="echo x >> counter", writes=[counter], intent="Count once")
@@ -26,4 +27,6 @@ async def main(folder: Path, step: str, moment: str, *, ask: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], ask=sys.argv[4:] == ["ask"]))
+    where, more = Path(sys.argv[1]), sys.argv[4:]
+    chosen = staged_in(where) if more == ["staged"] else None
+    asyncio.run(main(where, sys.argv[2], sys.argv[3], ask=more == ["ask"], settings=chosen))

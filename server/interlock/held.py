@@ -11,7 +11,7 @@ from interlock_policies.measured import inverse_effects, measured_effects
 from interlock_tools.call import Call
 from interlock_tools.changes import Change, change_from_json
 from interlock_tools.effects import Declaration, EffectKind, Effects
-from interlock_tools.errors import CallUnknown, Recovery, Refusal, StaleState, UndoUnavailable
+from interlock_tools.errors import CallUnknown, PolicyDenied, Recovery, Refusal, StaleState, UndoUnavailable
 from interlock_tools.plan import CommitLayer, Plan, UndoRun
 
 COMMIT, UNDO = "call_commit", "call_undo"
@@ -44,6 +44,13 @@ async def held_by(store: Store, call: Call, principal: Principal) -> LayerRow | 
         return StaleState(path="call_id", reason=_OVER[row.state], recovery=look)
     if call.tool == UNDO and row.state is not LayerState.LANDED:
         return UndoUnavailable(path="call_id", reason=_NO_UNDO[row.state], recovery=look)
+    if row.truncated:
+        because = "A person looks at the host: what would be decided on is not all that would land."
+        return PolicyDenied(
+            path="call_id",
+            reason="the record does not hold every path of this change, so it cannot be decided on",
+            recovery=Recovery.ask(because),
+        )
     return row
 
 

@@ -34,6 +34,7 @@ from interlock_tools.errors import (
     ApprovalRequired,
     CommandFailed,
     EffectUndeclared,
+    HostFault,
     OutcomeUnknown,
     PolicyDenied,
     Refusal,
@@ -86,6 +87,8 @@ class Landing:
         measured = executed.measured
         beyond = undeclared_changes(ticket.effects.declared, measured.changes)
         outcome = Outcome(executed, beyond, side_effects=self._score(ticket, measured))
+        if ticket.landing is not None:  # its landing had begun: on the host it is one and the same
+            return await self.land(ticket, replace(outcome, layer=ticket.landing))
         if not measured.layer:
             return self._told(outcome)
         with ticket.trail.step(Step.LAND) as seen:
@@ -137,8 +140,7 @@ class Landing:
             return self._asked(ticket, outcome, decision)
         row = self.layer_row(ticket, outcome, LayerState.LANDING)
         if not await self.store.begin_landing(row, self.clock()):
-            gone = OutcomeUnknown(reason="the call ended before its change could land", call_id=ticket.call.call_id)
-            return await self._discarded(ticket, outcome, gone)
+            return self._held(ticket, outcome)  # found after a restart: it is on record as unknown, and may be held
         return await self.land(ticket, replace(outcome, layer=row))
 
     def _asked(self, ticket: Ticket, outcome: Outcome, decision: Decision) -> Outcome:
@@ -200,6 +202,9 @@ class Landing:
         if isinstance(landed.refusal, OutcomeUnknown):
             unknown = replace(outcome.executed, refusal=landed.refusal)
             return replace(outcome, executed=unknown, layer=None)  # it stays claimed: its host is asked again
+        if isinstance(landed.refusal, HostFault):  # nothing of it began, and the layer is there still
+            refused = replace(outcome, executed=replace(outcome.executed, refusal=landed.refusal))
+            return self._held(ticket, refused)
         lost = replace(row, state=LayerState.DISCARDED, reason=landed.refusal.message[:500])
         return replace(await self._discarded(ticket, outcome, landed.refusal), layer=lost)
 

@@ -234,7 +234,9 @@ class Line:
         with ticket.trail.step(Step.APPROVE) as seen:
             decision = self.landing.decide(ticket, measured_effects(ticket.effects, changes), approvals)
             refusal: Refusal | None = None
-            if decision.verdict is not Verdict.ALLOW:
+            if layer.truncated:
+                refusal = ApprovalExpired(reason="the record does not hold every path of this change")
+            elif decision.verdict is not Verdict.ALLOW:
                 refusal = ApprovalExpired(reason="policy does not allow it with this approval", rules=decision.rule_ids)
             else:
                 taken = await self.store.dispatch(ticket.call.call_id, ticket.approval_id, self.clock())

@@ -14,7 +14,7 @@ from interlock.held import COMMIT, UNDO, placed
 from interlock.live import LiveCalls
 from interlock.pipeline import Line
 from interlock.ports import Executed, Request, Run
-from interlock.records import LayerState, OpenRun
+from interlock.records import LayerRow, LayerState, OpenRun
 from interlock.ticket import Ticket
 from interlock.trail import Trail
 from interlock_policies.facts import Decision, Verdict
@@ -104,5 +104,12 @@ class Recovering:
         level = self._line.guard.judge(principal, facts, call, tool, effects, situation, held).level
         return Ticket(
             request, call, tool, principal, facts, effects, decision, trail, row.validity,
-            row.approval_id, row.cost_units, level=level, held=held,
+            row.approval_id, row.cost_units, level=level, held=held, landing=_begun(found),
         )  # fmt: skip
+
+
+def _begun(found: OpenRun) -> LayerRow | None:
+    """The call's own layer, where its landing had begun."""
+    layer = found.layer
+    own = layer is not None and layer.run_id == found.call.call_id and layer.state is LayerState.LANDING
+    return layer if own else None

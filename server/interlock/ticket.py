@@ -20,7 +20,7 @@ class Ticket:
 
     `decision` is on the whole call; `asks_first`: a human has to agree before anything of it runs, because a layer
     would not hold what they are asked about. `granted`: the approvals that were really given. `held`: the layer that
-    this call lands or undoes.
+    this call lands or undoes. `landing`: its own layer, whose landing had begun when the server died.
     """
 
     request: Request
@@ -41,6 +41,7 @@ class Ticket:
     asks_first: bool = False
     granted: frozenset[str] = frozenset()
     held: LayerRow | None = None
+    landing: LayerRow | None = None
 
     @property
     def bounds(self) -> Bounds:

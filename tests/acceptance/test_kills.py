@@ -1,5 +1,7 @@
 """kill -9 of the server at every step: nothing ran without a record, nothing runs twice, nothing is invented."""
 
+import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from home import open_home
+from home import open_home, staged_in
 from interlock.records import CallRow, Life
 from interlock.trail import Step
 
@@ -73,3 +75,32 @@ async def test_an_approved_call_is_not_run_twice_by_a_kill(tmp_path: Path, step:
     assert (rows[0].life is Life.SETTLED) == (rows[0].state.value == "succeeded")
     await _rows(tmp_path)
     assert _count(tmp_path) == ran
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the whole root is staged by root")
+@pytest.mark.parametrize(("step", "moment"), PLACES, ids=str)
+async def test_a_staged_call_is_found_again_and_lands_once_or_waits(tmp_path: Path, step: Step, moment: str) -> None:
+    _kill_at(tmp_path, step, moment, "staged")
+    async with open_home(tmp_path, settings=staged_in(tmp_path)) as home, asyncio.timeout(WAIT_SECONDS):
+        rows = await home.app.store.calls()
+        while any(row.life in (Life.DISPATCHED, Life.UNKNOWN) for row in rows):
+            await asyncio.sleep(0.05)
+            rows = await home.app.store.calls()
+        assert (await home.app.store.verify_chain()).ok
+        ran = _count(tmp_path)
+        assert ran <= 1
+        assert len(rows) == 1 or ran == 0
+        for row in rows:
+            if ran:
+                assert row.state.value == "succeeded", row
+                continue
+            assert row.state.value in ("cancelled", "held"), row
+            if row.state.value == "held":
+                done = await home.call(
+                    "call_commit",
+                    call_id=row.call_id,
+                    writes=[str(tmp_path / "sandbox" / "counter")],
+                    intent="Land what was found",
+                )
+                assert done["ok"], done
+                assert _count(tmp_path) == 1

@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from home import Home, open_home, settings_in
+from home import Home, open_home, staged_in
+from interlock.ports import Authorization, Executed, Progress, Run
+from interlock.records import LayerRow
+from interlock_tools.errors import HostUnreachable
+from interlock_tools.plan import CommitLayer
 
 pytestmark = [
     pytest.mark.anyio,
@@ -22,9 +26,7 @@ pytestmark = [
 
 @pytest.fixture
 async def home(tmp_path: Path) -> AsyncIterator[Home]:
-    chosen = settings_in(tmp_path)
-    sandbox = replace(chosen.hosts["sandbox"], containment="staged")
-    async with open_home(tmp_path, settings=replace(chosen, hosts={"sandbox": sandbox})) as made:
+    async with open_home(tmp_path, settings=staged_in(tmp_path)) as made:
         (made.scratch / "logs").mkdir()
         (made.scratch / "logs" / "app.log").write_text("line\n")
         yield made
@@ -168,3 +170,38 @@ async def test_a_file_tool_asks_before_it_changes_anything(home: Home, outside: 
     asked = await home.call("file_write", path=str(target), content="x", intent="Configure it")
     assert asked["state"] == "awaiting_approval", asked
     assert not target.exists()
+
+
+async def test_what_the_record_does_not_hold_whole_is_never_landed(home: Home) -> None:
+    target = home.scratch / "x"
+    shown = await home.call("shell_run", command="echo 1 > x", writes=[str(target)], intent="Show it", mode="preview")
+    layer = await home.app.store.layer(shown["call_id"])
+    assert layer is not None
+    cut = replace(layer, truncated=True)
+
+    async def partly(call_id: str) -> LayerRow | None:
+        return cut if call_id == layer.run_id else None
+
+    home.app.store.layer = partly  # type: ignore[method-assign]  # as the store gives a list over its limit
+    done = await home.call("call_commit", call_id=layer.run_id, writes=[str(target)], intent="Land it anyway")
+    assert done["error"]["code"] == "POLICY_DENIED", done
+    assert not target.exists()
+
+
+async def test_a_host_that_is_gone_when_it_should_land_keeps_the_change_held(home: Home) -> None:
+    target = home.scratch / "x"
+    hosts, execute = home.app.hosts, home.app.hosts.execute
+
+    async def unreachable(leave: Authorization, run: Run, progress: Progress | None = None) -> Executed:
+        if isinstance(run.plan, CommitLayer):
+            return Executed({}, HostUnreachable(reason="it went away"), started=False)
+        return await execute(leave, run, progress)
+
+    hosts.execute = unreachable  # type: ignore[method-assign]  # the host goes between the run and the landing
+    held = await home.call("shell_run", command="echo 1 > x", writes=[str(target)], intent="Write it")
+    assert (held["state"], held["error"]["code"]) == ("held", "HOST_UNREACHABLE"), held
+    assert not target.exists()
+    hosts.execute = execute  # type: ignore[method-assign]  # and is there again
+    done = await home.call("call_commit", call_id=held["call_id"], writes=[str(target)], intent="Land it now")
+    assert done["ok"], done
+    assert target.read_text() == "1\n"

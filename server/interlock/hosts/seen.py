@@ -14,13 +14,14 @@ NOTE_CHARS_MAX = 300
 
 
 def measured_of(head: Mapping[str, Json], level: Level = Level.NONE) -> Measured:
-    """The measured effect in a runner's last word. What cannot be read counts as not observed, never as no change."""
+    """The measured effect in a runner's last word. What cannot be read counts as cut short, never as no change."""
     end = head.get("end") or {}
+    observed = str(end.get("observed", "none"))
     try:
         changes = changes_of(head.get("changes") or ())
     except (KeyError, ValueError, TypeError):
-        return Measured(notes=("the host's list of changes could not be read",))
-    observed = str(end.get("observed", "none"))
+        unread = ("the host's list of changes could not be read",)
+        return Measured(observed=observed, truncated=True, layer=str(head.get("layer") or "unread"), notes=unread)
     landed = "landed" in head
     return Measured(
         observed=observed,
