@@ -113,6 +113,9 @@ class Landing:
         """What landed without a layer: it cannot be taken back here, but it is not called a success."""
         if not outcome.undeclared or outcome.executed.refusal is not None:
             return outcome
+        if outcome.measured.observed == "scanned":  # what changed during a run need not have changed by it
+            said = (*outcome.measured.notes, "undeclared changes were seen during the run; another may have made them")
+            return replace(outcome, executed=replace(outcome.executed, measured=replace(outcome.measured, notes=said)))
         refusal = EffectUndeclared(reason=f"it did {sentence(outcome.undeclared)}, which it had not declared")
         return replace(outcome, executed=replace(outcome.executed, refusal=refusal), state=State.FAILED)
 
@@ -209,6 +212,8 @@ class Landing:
         return replace(await self._discarded(ticket, outcome, landed.refusal), layer=lost)
 
     def _score(self, ticket: Ticket, measured: Measured) -> float | None:
+        if measured.observed == "scanned":  # a scan cannot tell this call's changes from anybody else's
+            return None
         effects = ticket.effects
         complete = not (effects.opaque or effects.unknown_programs)
         return side_effects_score(

@@ -90,6 +90,7 @@ async def test_a_preview_changes_nothing_and_lands_only_when_committed(home: Hom
     )
     assert (shown["ok"], shown["state"]) == (True, "held"), shown
     assert shown["effects"]["modified"] == [str(target)]
+    assert "+more" in shown["result"]["diff"]
     assert target.read_text() == "line\n"
     done = await home.call("call_commit", call_id=shown["call_id"], writes=[str(target)], intent="Add the line now")
     assert done["ok"], done
@@ -149,6 +150,7 @@ async def test_a_human_decides_on_the_measured_change_and_it_lands_once(home: Ho
     row = await home.app.store.approval(asked["result"]["approval_id"])
     assert row is not None
     assert f"lands: modify file {target}" in row.summary
+    assert "+new" in row.summary
     await home.app.approve(row.approval_id, approve=True, by="a human", reason="looked at the diff")
     async with asyncio.timeout(10):
         while (await home.call("call_status", call_id=asked["call_id"], wait_seconds=2))["state"] != "succeeded":
@@ -205,3 +207,14 @@ async def test_a_host_that_is_gone_when_it_should_land_keeps_the_change_held(hom
     done = await home.call("call_commit", call_id=held["call_id"], writes=[str(target)], intent="Land it now")
     assert done["ok"], done
     assert target.read_text() == "1\n"
+
+
+async def test_what_another_made_during_an_uncontained_run_is_not_blamed_on_it(home: Home) -> None:
+    running = asyncio.create_task(home.call("shell_run", command="ps aux > /dev/null; sleep 1"))
+    await asyncio.sleep(0.4)
+    (home.scratch / "foreign").write_text("by somebody else")
+    done = await running
+    assert done["state"] == "succeeded", done
+    assert done["effects"]["observed"] == "scanned"
+    assert done["scores"]["side_effects"] is None
+    assert any("another may have made them" in notice for notice in done["notices"])

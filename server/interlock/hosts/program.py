@@ -21,9 +21,10 @@ from interlock.hosts.wire import Exec
 # In this order, so that each part finds the names it needs; a test holds that none is left out.
 PARTS = (
     "kernel", "layout", "masks", "building", "room", "probe",
-    "tree", "copying", "changes", "acts", "preparing", "landing", "undoing",
-    "frames", "steps", "rundirs", "recording", "orders", "ending", "spooling", "launching", "supervise",
-    "measured", "starting", "spares", "following", "working", "settling", "jobs", "lines", "looping",
+    "tree", "copying", "contents", "changes", "acts", "preparing", "landing", "undoing",
+    "measuring", "filework", "fileplans",
+    "frames", "steps", "rundirs", "recording", "orders", "ending", "spooling", "services", "launching", "supervise",
+    "measured", "starting", "spares", "following", "working", "settling", "putting", "jobs", "lines", "looping",
     "serving",
 )  # fmt: skip
 PYTHONS = ("python3", "/usr/libexec/platform-python", *(f"python3.{minor}" for minor in range(13, 5, -1)))

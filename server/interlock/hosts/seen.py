@@ -17,6 +17,8 @@ def measured_of(head: Mapping[str, Json], level: Level = Level.NONE) -> Measured
     """The measured effect in a runner's last word. What cannot be read counts as cut short, never as no change."""
     end = head.get("end") or {}
     observed = str(end.get("observed", "none"))
+    if observed == "scanned" and end.get("level") == "confined":
+        observed = "confined"  # looked at before and after too, but nothing else could be written
     try:
         changes = changes_of(head.get("changes") or ())
     except (KeyError, ValueError, TypeError):

@@ -218,10 +218,17 @@ def _unreplace(folders: Folders, act: Act) -> List[str]:
     source_folder, source_name = folders.at(act["from"], again=False)
     folder, name = folders.at(act["path"], again=False)
     there = stat_at(folder, name)
+    if there is None and stat_at(*folders.at(act["held"], again=False)) is not None:
+        return _move_back(folders, act)  # killed between the two renames of the way back
     if there is None or there.st_ino != act["new"]["ino"]:
         return [] if there is not None and there.st_ino == act["old"]["ino"] else [act["path"]]
     if stat_at(source_folder, source_name) is None:
-        os.link(name, source_name, src_dir_fd=folder, dst_dir_fd=source_folder, follow_symlinks=False)
+        try:
+            os.link(name, source_name, src_dir_fd=folder, dst_dir_fd=source_folder, follow_symlinks=False)
+        except OSError as fault:
+            if fault.errno not in NO_LINK_ERRNOS:
+                raise
+            os.rename(name, source_name, src_dir_fd=folder, dst_dir_fd=source_folder)
     held_folder, held_name = folders.at(act["held"], again=False)
     os.rename(held_name, name, src_dir_fd=held_folder, dst_dir_fd=folder)
     return []

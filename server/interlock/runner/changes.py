@@ -11,10 +11,9 @@ import os
 import stat
 from typing import Any, Dict, List, Optional, Tuple
 
+from interlock.runner.contents import content_line, is_equal
 from interlock.runner.copying import Meta, meta_at, meta_of, meta_seal, overlay_prefix, read_xattrs, strip_overlay
 from interlock.runner.tree import (
-    CHUNK_READ_BYTES,
-    CONTENT_FLAGS,
     FOLDER_FLAGS,
     LISTING_FLAGS,
     LayerFault,
@@ -26,9 +25,9 @@ from interlock.runner.tree import (
     link_target,
     list_folder,
     open_folder,
-    open_readable,
     place_of,
     reachable,
+    seal_tree,
     stat_at,
     walk_tree,
 )
@@ -165,7 +164,7 @@ class LayerReading:
             for name in list_folder(low):
                 under = None if name in hidden else stat_at(low, name)
                 if under is not None and not self._is_scratch(path + "/" + name):
-                    self._gone(low, name, path + "/" + name)
+                    self.add_gone(low, name, path + "/" + name)
 
     def _name(self, up: int, low: int, name: str, path: str, source: str) -> None:
         over, under = stat_at(up, name), stat_at(low, name)
@@ -175,7 +174,7 @@ class LayerReading:
             self._scratch += 1
         elif is_whiteout(over):
             if under is not None:
-                self._gone(low, name, path)
+                self.add_gone(low, name, path)
         elif under is None:
             self._came(up, low, name, path, source)
         elif stat.S_ISDIR(over.st_mode) and stat.S_ISDIR(under.st_mode):
@@ -240,12 +239,12 @@ class LayerReading:
         copied = self._prefix + "origin" in read_xattrs(place_of(up, name), ())
         if copied and self._began_ns and os.fstat(low).st_mtime_ns > self._began_ns:
             self._disturbed.append(path)
-        self._new_tree(up, name, path, source, None)
+        self.add_new(up, name, path, source, None)
 
-    def _new_tree(
+    def add_new(
         self, up: int, name: str, path: str, source: str, was: Optional[Print], detail: str = "", top: str = "modify"
     ) -> None:
-        """A name of the upper layer and all below it, that lands as one."""
+        """A name of an upper layer (or of work like one) and all below it, that lands as one."""
         seal, content, changes = Seal(), hashlib.sha256(), {}  # type: Seal, Any, Dict[str, LayerChange]
         for rel, held, child, seen in walk_tree(up, name, ours=True):
             if is_whiteout(seen):
@@ -253,9 +252,9 @@ class LayerReading:
                 continue
             target = link_target(held, child, seen)
             with reachable(held, child):
-                notes = strip_overlay(place_of(held, child), self._prefix)
-                content.update(_content_line(rel, held, child, seen, target))
-            if "metacopy" in notes:
+                xattrs, notes = strip_overlay(place_of(held, child), self._prefix)
+                content.update(content_line(rel, held, child, seen, target, xattrs))
+            if self._prefix + "metacopy" in notes:
                 raise LayerFault("internal", "%s has no content in the layer (metacopy)" % (path + rel), path)
             found = os.stat(child, dir_fd=held, follow_symlinks=False) if notes else seen
             seal.add(rel, found, target)
@@ -278,9 +277,29 @@ class LayerReading:
             else:
                 self._unlisted_below += 1
 
-    def _gone(self, low: int, name: str, path: str) -> None:
+    def add_gone(self, low: int, name: str, path: str) -> int:
+        """A name of the host that is to go with all below it; how many entries these are."""
         changes, _ = self._old_tree(low, name, path)
         self._listed(changes, path, "", "")
+        return len(changes)
+
+    def add_moved(self, low: int, name: str, path: str, to: str, was: Optional[Print]) -> None:
+        """A name of the host that is to become another with all below it, perhaps in place of what was there."""
+        changes, found = self._old_tree(low, name, path)
+        self._listed(changes, path, "", "")
+        came = {}
+        for rel, change in changes.items():
+            op = "create" if was is None or rel else "modify"
+            came[rel] = {**change, "op": op, "path": to + rel, "was": None if rel else was, "detail": ""}
+        came[""]["detail"] = "moved from %s" % path
+        self._listed(came, to, "", "")
+        self._seals[to] = seal_tree(low, name).text()
+        self._contents[to] = self._seals[to]
+        self._bytes += int(found["bytes"] if "bytes" in found else found["size"])
+
+    def entries_of(self, path: str) -> int:
+        """How many entries a unit brings or takes, itself among them; 0 where there is none at this path."""
+        return sum(1 + int(unit["below"]) for unit in self._units if unit["path"] == path)
 
     def _old_tree(self, low: int, name: str, path: str) -> Tuple[Dict[str, LayerChange], Print]:
         """A name of the host and all below it that is to go as one, and its fingerprint with the tree's seal."""
@@ -307,14 +326,14 @@ class LayerReading:
         del changes[""]
         self._listed(changes, path, "", "")
         now = kind_of_mode(os.stat(name, dir_fd=up, follow_symlinks=False).st_mode)
-        self._new_tree(up, name, path, source, was, "%s → %s" % (was["kind"], now))
+        self.add_new(up, name, path, source, was, "%s → %s" % (was["kind"], now))
 
     def _leaf(self, up: int, low: int, name: str, path: str, source: str) -> None:
         over = os.stat(name, dir_fd=up, follow_symlinks=False)
         under = os.stat(name, dir_fd=low, follow_symlinks=False)
         was = fingerprint_of(under, link_target(low, name, under))
         now = kind_of_mode(over.st_mode)
-        equal = now == was["kind"] and _is_equal(up, low, name, over, under)
+        equal = now == was["kind"] and is_equal(up, low, name, over, under)
         metas = meta_of(under, place_of(low, name)), meta_of(over, place_of(up, name))
         detail = meta_detail(*metas, times=equal and now == "file")
         if equal and not detail:
@@ -322,7 +341,7 @@ class LayerReading:
         if now != was["kind"]:
             detail = "%s → %s" % (was["kind"], now)
         self._look_at_time(path, under)
-        self._new_tree(up, name, path, source, was, detail, "meta" if equal else "modify")
+        self.add_new(up, name, path, source, was, detail, "meta" if equal else "modify")
 
 
 def _count_below(changes: Dict[str, LayerChange]) -> None:
@@ -331,64 +350,3 @@ def _count_below(changes: Dict[str, LayerChange]) -> None:
         while above:
             above = above.rpartition("/")[0]
             changes[above]["below"] += 1
-
-
-def _content_line(rel: str, held: int, name: str, found: os.stat_result, target: str) -> bytes:
-    """All that makes a new entry what it is, its content and attributes among it, as one line of a digest."""
-    regular = stat.S_ISREG(found.st_mode)
-    parts = [
-        rel,
-        target,
-        found.st_mode,
-        found.st_uid,
-        found.st_gid,
-        found.st_rdev,
-        found.st_mtime_ns if regular else 0,
-        content_sha256(held, name) if regular else "",
-        read_xattrs(place_of(held, name)),
-    ]
-    return json.dumps(parts, sort_keys=True).encode("ascii") + b"\n"
-
-
-def content_sha256(folder: int, name: str) -> str:
-    """The hash of a regular file's content in one of our own folders. Raises OSError."""
-    digest = hashlib.sha256()
-    handle = open_readable(folder, name, CONTENT_FLAGS, True)
-    try:
-        data = os.read(handle, CHUNK_READ_BYTES)
-        while data:
-            digest.update(data)
-            data = os.read(handle, CHUNK_READ_BYTES)
-    finally:
-        os.close(handle)
-    return digest.hexdigest()
-
-
-def _is_equal(up: int, low: int, name: str, over: os.stat_result, under: os.stat_result) -> bool:
-    if stat.S_ISLNK(over.st_mode):
-        return os.readlink(name, dir_fd=up) == os.readlink(name, dir_fd=low)
-    if not stat.S_ISREG(over.st_mode):
-        return over.st_rdev == under.st_rdev
-    if over.st_size != under.st_size:
-        return False
-    try:
-        reader = os.open(name, CONTENT_FLAGS, dir_fd=low)
-    except PermissionError:
-        return False
-    try:
-        ours = open_readable(up, name, CONTENT_FLAGS, True)
-        try:
-            return _same_bytes(ours, reader)
-        finally:
-            os.close(ours)
-    finally:
-        os.close(reader)
-
-
-def _same_bytes(first: int, second: int) -> bool:
-    while True:
-        data = os.read(first, CHUNK_READ_BYTES)
-        if data != os.read(second, CHUNK_READ_BYTES):
-            return False
-        if not data:
-            return True

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import stat
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Tuple
 
 try:
     import ctypes
@@ -60,18 +60,13 @@ def read_xattrs(place: str, left_out: Tuple[str, ...] = OVERLAY_OWN) -> Dict[str
     return found
 
 
-def strip_overlay(place: str, prefix: str) -> List[str]:
-    """Take the overlay's own notes off an entry that is to leave the layer; which ones were there, without prefix."""
-    try:
-        names = os.listxattr(place, follow_symlinks=False)
-    except OSError as fault:
-        if fault.errno in NO_XATTRS_ERRNOS:
-            return []
-        raise
-    own = [name for name in names if name.startswith(prefix)]
-    for name in own:
+def strip_overlay(place: str, prefix: str) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """Take the overlay's own notes off an entry that is to leave the layer: (its other attributes, these notes)."""
+    found = read_xattrs(place, ())
+    notes = {name: value for name, value in found.items() if name.startswith(prefix)}
+    for name in notes:
         os.removexattr(place, name, follow_symlinks=False)
-    return [name[len(prefix) :] for name in own]
+    return {name: value for name, value in found.items() if not name.startswith(OVERLAY_OWN)}, notes
 
 
 def meta_at(folder: int, name: str) -> Meta:
@@ -130,10 +125,12 @@ def _set_xattrs(place: str, wanted: Dict[str, str]) -> None:
 # ── copying ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def copy_entry(source: int, name: str, folder: int, new: str, ours: bool = False, depth: int = 0) -> None:
+def copy_entry(
+    source: int, name: str, folder: int, new: str, ours: bool = False, owners: bool = True, depth: int = 0
+) -> None:
     """Copy a name and all below it to a new name, exactly; the new data is on disk at the end. Raises OSError.
 
-    `ours`: it comes out of a layer, and is read whatever its modes say.
+    `ours`: it comes out of a layer, and is read whatever its modes say. Without `owners` the copy belongs to this user.
     """
     found = os.stat(name, dir_fd=source, follow_symlinks=False)
     kind = kind_of_mode(found.st_mode)
@@ -141,43 +138,50 @@ def copy_entry(source: int, name: str, folder: int, new: str, ours: bool = False
         raise LayerFault("too_many_changes", "deeper than %d directories: %s" % (TREE_DEPTH_MAX, name), name)
     if kind == "file":
         with reachable(source, name, ours):
-            copy_file(source, name, folder, new, stat.S_IMODE(found.st_mode))
+            copy_file(source, name, folder, new, _meta_copied(source, name, found, owners))
     elif kind == "directory":
         with reachable(source, name, ours):
-            _copy_folder(source, name, folder, new, ours, depth)
+            _copy_folder(source, name, folder, new, ours, owners, depth)
         restore_mode(folder, new, stat.S_IMODE(found.st_mode))
     elif kind == "link":
         os.symlink(os.readlink(name, dir_fd=source), new, dir_fd=folder)
-        if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+        if owners and (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(new, found.st_uid, found.st_gid, dir_fd=folder, follow_symlinks=False)
         os.utime(new, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=folder, follow_symlinks=False)
     else:
         os.mknod(new, stat.S_IFMT(found.st_mode) | 0o600, found.st_rdev, dir_fd=folder)
-        _dress(source, name, folder, new)
+        _dress(folder, new, _meta_copied(source, name, found, owners))
 
 
-def _copy_folder(source: int, name: str, folder: int, new: str, ours: bool, depth: int) -> None:
+def _meta_copied(source: int, name: str, found: os.stat_result, owners: bool) -> Meta:
+    meta = {**meta_at(source, name), "mode": stat.S_IMODE(found.st_mode)}  # it may be open to us only for the moment
+    if not owners:
+        meta.update(uid=os.geteuid(), gid=os.getegid())
+    return meta
+
+
+def _copy_folder(source: int, name: str, folder: int, new: str, ours: bool, owners: bool, depth: int) -> None:
     os.mkdir(new, 0o700, dir_fd=folder)
     old_listing = os.open(name, LISTING_FLAGS, dir_fd=source)
     new_listing = os.open(new, LISTING_FLAGS, dir_fd=folder)
     try:
         for child in sorted(os.listdir(old_listing)):
-            copy_entry(old_listing, child, new_listing, child, ours, depth + 1)
-        set_meta(new_listing, meta_at(source, name))
+            copy_entry(old_listing, child, new_listing, child, ours, owners, depth + 1)
+        set_meta(new_listing, _meta_copied(source, name, os.fstat(old_listing), owners))
         os.fsync(new_listing)
     finally:
         os.close(old_listing)
         os.close(new_listing)
 
 
-def copy_file(source: int, name: str, folder: int, new: str, mode: int) -> None:
-    """Copy one regular file with its meta, but for this mode; holes stay holes. Raises OSError."""
+def copy_file(source: int, name: str, folder: int, new: str, meta: Meta) -> None:
+    """Copy the content of one regular file and give it this meta; holes stay holes. Raises OSError."""
     reader = os.open(name, CONTENT_FLAGS, dir_fd=source)
     try:
         writer = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
         try:
             _pour(reader, writer)
-            set_meta(writer, {**meta_at(source, name), "mode": mode})
+            set_meta(writer, meta)
             os.fsync(writer)
         finally:
             os.close(writer)
@@ -204,10 +208,10 @@ def _pour(reader: int, writer: int) -> None:
     os.ftruncate(writer, size)
 
 
-def _dress(source: int, name: str, folder: int, new: str) -> None:
+def _dress(folder: int, new: str, meta: Meta) -> None:
     handle = os.open(new, HANDLE_FLAGS, dir_fd=folder)
     try:
-        set_meta(handle, meta_at(source, name))
+        set_meta(handle, meta)
     finally:
         os.close(handle)
 

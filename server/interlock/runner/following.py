@@ -31,13 +31,15 @@ class Follow:
         self.until = NEVER
         self.since = now
         self.due = now
+        self._next = 0
         self.told: Optional[Tuple[str, Dict[str, Any]]] = None  # its end, as its supervisor told it
 
     def next_event(self) -> List[Piece]:
         """At most one piece of output that is there and was not sent."""
-        for index, name in enumerate(STREAMS):
-            data = read_output(self.rundir, name, self.offsets[index], EVENT_BYTES_MAX)
+        for index in (self._next, 1 - self._next):
+            data = read_output(self.rundir, STREAMS[index], self.offsets[index], EVENT_BYTES_MAX)
             if data:
+                self._next = 1 - index  # neither stream waits for the other
                 return [self._sent(index, self.offsets[index], data)]
         return []
 

@@ -3,11 +3,14 @@
 from typing import Any, Callable, Dict, Tuple
 
 from interlock.runner.following import FINAL_CHANGES_MAX
-from interlock.runner.measured import told_changes
+from interlock.runner.measured import diff_run, told_changes
+from interlock.runner.putting import put_work
 from interlock.runner.recording import require_run
 from interlock.runner.rundirs import RunFault, run_dir
+from interlock.runner.services import SERVICE_UNIT, SERVICE_VERBS, control_service, plain_unit
 from interlock.runner.settling import discard_run, expire_runs, land_run, list_runs, sweep_runs, undo_run
 
+DIFF_BYTES_MAX = 512 * 1024
 IMAGE_BYTES_DEFAULT = 256 * 1024 * 1024
 Head = Dict[str, Any]
 Answered = Tuple[Head, bytes]
@@ -54,6 +57,16 @@ def _changes(place: str, head: Head, body: bytes) -> Answered:
     return found, b""
 
 
+def _put_ready(place: str, head: Head, body: bytes) -> Answered:
+    return put_work(run_dir(place, head.get("run")), head, body), b""
+
+
+def _diff(place: str, head: Head, body: bytes) -> Answered:
+    del body
+    most = min(number_of(head, "bytes_max", DIFF_BYTES_MAX), DIFF_BYTES_MAX)
+    return {}, diff_run(known_run(place, head), str(head.get("path") or ""), most)
+
+
 def _runs(place: str, head: Head, body: bytes) -> Answered:
     del head, body
     return list_runs(place), b""
@@ -64,6 +77,14 @@ def _expire(place: str, head: Head, body: bytes) -> Answered:
     return expire_runs(place, head), b""
 
 
+def _services(place: str, head: Head, body: bytes) -> Answered:
+    del place, body
+    verb, unit = head.get("verb"), head.get("unit")
+    if verb not in SERVICE_VERBS or not isinstance(unit, str) or not SERVICE_UNIT.fullmatch(unit):
+        raise RunFault("bad_request", "a verb of %s, and the name of one service" % ", ".join(SERVICE_VERBS))
+    return control_service(verb, plain_unit(unit)), b""
+
+
 def _sweep(place: str, head: Head, body: bytes) -> Answered:
     del head, body
     return sweep_runs(place), b""
@@ -71,5 +92,5 @@ def _sweep(place: str, head: Head, body: bytes) -> Answered:
 
 JOBS: Dict[str, Callable[[str, Head, bytes], Answered]] = {
     "land": _land, "undo": _undo, "discard": _discard, "changes": _changes,
-    "runs": _runs, "expire": _expire, "sweep": _sweep,
+    "put": _put_ready, "diff": _diff, "runs": _runs, "expire": _expire, "sweep": _sweep, "services": _services,
 }  # fmt: skip

@@ -19,7 +19,16 @@ from typing import Any, Dict, Iterable, List, Optional, Set
 
 from interlock.runner.acts import Act, TargetChanged, carry_out, how_of, is_old, landing_step, take_back
 from interlock.runner.copying import meta_seal, remove_entry
-from interlock.runner.preparing import NEW, OLD, OPENED, Landing, ready_act, set_modes, shut_folders, sync_new
+from interlock.runner.preparing import (
+    MODE_AFTER,
+    MODE_BEFORE,
+    MODE_OPENED,
+    Landing,
+    ready_act,
+    set_modes,
+    shut_folders,
+    sync_new,
+)
 from interlock.runner.tree import ABSENT_ERRNOS, LayerFault, layer_fault, seal_tree, stat_at
 
 
@@ -132,6 +141,9 @@ def _stale_of(landing: Landing, acts: List[Act], record: Dict[str, Any]) -> List
         if not is_old(landing.folders, act):
             stale.add(act["path"])
         if act["source"] and act["path"] in seals and not _is_sealed(landing, act, seals[act["path"]]):
+            if act["move"]:
+                stale.add(act["source"])
+                continue
             raise LayerFault("moved", "%s is not in the layer any more as it was shown" % act["path"], act["path"])
     return sorted(stale)
 
@@ -156,9 +168,11 @@ def carry_all(
     for name in ("done", "times", "back"):
         landing.remove(name)
     shut = shut_folders(landing, acts)
-    landing.write("intent", {"tag": landing.tag, "paths": [act["path"] for act in acts], "shut": shut})
+    # Where all that is prepared lies on the run directory's own file system, its journal keeps this ahead of it.
+    across = any(landing.is_elsewhere(act["path"]) for act in acts)
+    landing.write("intent", {"tag": landing.tag, "paths": [act["path"] for act in acts], "shut": shut}, across)
     landing_step("intended")
-    set_modes(landing, shut, OPENED)
+    set_modes(landing, shut, MODE_OPENED)
     size = sum(act["bytes"] for act in acts)
     why = (
         ""
@@ -208,7 +222,7 @@ def _backward(landing: Landing, plan: Dict[str, Any]) -> Dict[str, Any]:
     for act in reversed(plan["acts"]):
         theirs += take_back(landing.folders, act)
         landing_step("taken-back")
-    set_modes(landing, plan["shut"], OLD)
+    set_modes(landing, plan["shut"], MODE_BEFORE)
     landing.sync_parents(plan["parents"])
     landing_step("restored")
     stale = sorted(set(why.get("stale", []) + theirs))
@@ -220,7 +234,7 @@ def _backward(landing: Landing, plan: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _settled(landing: Landing, plan: Dict[str, Any]) -> Dict[str, Any]:
-    set_modes(landing, plan["shut"], NEW)
+    set_modes(landing, plan["shut"], MODE_AFTER)
     landing.sync_parents(plan["parents"])
     landing_step("flushed")
     keep = not plan["why"] and landing.kind == "landing"
@@ -269,13 +283,12 @@ def _withdraw(landing: Landing, paths: List[str], shut: Dict[str, List[int]]) ->
     touched = {path: landing.inode(path) for number, path in enumerate(paths) if landing.is_held(number, path)}
     known = landing.read("rebased") or {}
     if touched:
-        landing.write("rebased", {**known, **{path: [inode, 0] for path, inode in touched.items()}})
+        landing.write("rebased", {**known, **{str(inode): 0 for inode in touched.values()}})
     _clear(landing, paths, keep=False)
-    set_modes(landing, shut, OLD)
+    set_modes(landing, shut, MODE_BEFORE)
     if touched:
-        now = {path: landing.folders.find(path) for path in touched}
-        exact = {path: [touched[path], found["ctime_ns"]] for path, found in now.items() if found is not None}
-        landing.write("rebased", {**known, **exact})
+        found = [landing.folders.find(path) for path in touched]
+        landing.write("rebased", {**known, **{str(now["ino"]): now["ctime_ns"] for now in found if now is not None}})
     landing.remove("intent")
 
 

@@ -5,13 +5,16 @@ builds the room and forks C there. C holds still until it is told to go; a close
 A waiting shell is a C that is bash already, with a prologue that takes its order from its standard input.
 """
 
+import contextlib
 import os
 import signal
-from typing import Any, Dict, List, NoReturn, Tuple
+import socket
+from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 from interlock.runner.ending import CALL_MARK
 from interlock.runner.layout import RoomFault
 from interlock.runner.room import build_room, fork_room, lock_room
+from interlock.runner.services import SERVICE_ROOM, bring_services
 from interlock.runner.steps import run_step
 
 WAITING_BYTES_MAX = 4096
@@ -44,10 +47,15 @@ class Launched:
         self.plan = plan
         self.waits = waits
         self.has_room = bool(plan)
+        self.is_reaped = False
         self.out, out = os.pipe()
         self.err, err = os.pipe()
         self.status, status = os.pipe()
         go, self.go = os.pipe()
+        pair: Sequence[Optional[socket.socket]] = (None, None)
+        if plan and order["services"]:
+            pair = socket.socketpair()
+        self.desk, desk = pair
         stdin, self.stdin = os.pipe() if waits or order["stdin"] else (os.open(os.devnull, os.O_RDONLY), -1)
         if waits and not plan and hasattr(os, "posix_spawn"):
             self.pid = _spawn_waiting((stdin, out, err, status, go), order)
@@ -57,10 +65,16 @@ class Launched:
             for end in (self.out, self.err, self.status, self.go, self.stdin):
                 if end >= 0:
                     os.close(end)
-            _become_child((stdin, out, err, status, go), order, plan, waits)
+            _become_child((stdin, out, err, status, go), order, plan, waits, desk)
+        if desk is not None:
+            desk.close()
         for end in (stdin, out, err, status, go):
             os.close(end)
         self._open = {end for end in (self.out, self.err, self.status, self.go, self.stdin) if end >= 0}
+
+    def holds(self, end: int) -> bool:
+        """Whether one of its pipes is open still."""
+        return end in self._open
 
     def shut(self, end: int) -> None:
         """Close one of its pipes, once."""
@@ -72,6 +86,16 @@ class Launched:
         """Let go of its pipes, whoever still holds their other ends."""
         for end in list(self._open):
             self.shut(end)
+        if self.has_room and not self.is_reaped:
+            os.waitpid(self.pid, 0)
+            self.is_reaped = True
+
+    def end(self) -> None:
+        """End what waits: it never began. Its room ends with it."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.is_reaped = True
+        self.close()
 
     def tell(self, order: Dict[str, Any]) -> bytes:
         """What is to be written to its standard input ahead of the word to go, so that it is ready by then."""
@@ -95,13 +119,15 @@ def _spawn_waiting(ends: Ends, order: Dict[str, Any]) -> int:
         raise RoomFault(str(fault), "no_shell")
 
 
-def _become_child(ends: Ends, order: Dict[str, Any], plan: Dict[str, Any], waits: bool) -> NoReturn:
+def _become_child(
+    ends: Ends, order: Dict[str, Any], plan: Dict[str, Any], waits: bool, desk: Optional[socket.socket]
+) -> NoReturn:
     status = 70
     try:
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         if plan:
-            _keep_room(ends, order, plan, waits)
+            _keep_room(ends, order, plan, waits, desk)
         _exec_command(ends, order, waits)
     except RoomFault as fault:
         _report(ends[3], "%s %s" % (fault.code, fault))
@@ -111,10 +137,16 @@ def _become_child(ends: Ends, order: Dict[str, Any], plan: Dict[str, Any], waits
         os._exit(status)
 
 
-def _keep_room(ends: Ends, order: Dict[str, Any], plan: Dict[str, Any], waits: bool) -> NoReturn:
+def _keep_room(
+    ends: Ends, order: Dict[str, Any], plan: Dict[str, Any], waits: bool, desk: Optional[socket.socket]
+) -> NoReturn:
     """Build the room, start C in it, reap, tell how C ended. The end of this process ends all that is in the room."""
     run_step("room-start")
     build_room(plan)
+    if desk is not None:
+        bring_services(desk)
+        desk.close()
+        plan["opened"].append({"path": SERVICE_ROOM})  # its pipes may be written to: all others in sight may not
     lock_room(plan)
     run_step("room-built")
     pid = os.fork()
@@ -127,12 +159,17 @@ def _keep_room(ends: Ends, order: Dict[str, Any], plan: Dict[str, Any], waits: b
             os._exit(70)
     for end in (ends[0], ends[1], ends[2], ends[4]):
         os.close(end)
-    while True:
+    ended, status = os.wait()
+    while ended != pid:
         ended, status = os.wait()
-        if ended == pid:
-            killed = os.WIFSIGNALED(status)
-            _report(ends[3], "signal %d" % os.WTERMSIG(status) if killed else "exit %d" % os.WEXITSTATUS(status))
-            os._exit(0)
+    # What the command left is ended before its end is told: then nothing changes the room's layers any more.
+    with contextlib.suppress(OSError):
+        os.kill(-1, signal.SIGKILL)
+        while True:
+            os.wait()
+    killed = os.WIFSIGNALED(status)
+    _report(ends[3], "signal %d" % os.WTERMSIG(status) if killed else "exit %d" % os.WEXITSTATUS(status))
+    os._exit(0)
 
 
 def _exec_command(ends: Ends, order: Dict[str, Any], waits: bool) -> NoReturn:

@@ -6,6 +6,7 @@ import stat
 from typing import Any, Dict, List, Optional, Set
 
 from interlock.runner.kernel import Mount, read_mounts, visible_mounts
+from interlock.runner.layout import lies_in, outermost_places
 
 # Below a home; "~" stands for each home that is not hidden as a whole.
 HOME_SECRETS = (
@@ -56,10 +57,10 @@ def secret_places(home: str, order: Dict[str, Any], mounts: Optional[List[Mount]
     kept = _needed(order) + shown
     found: Set[str] = set()
     for place in _candidates(home, order, visible_mounts(read_mounts()) if mounts is None else mounts):
-        if not any(_holds(path, place) for path in shown):
-            found.update(_without(place, [path for path in kept if _holds(place, path)]))
+        if not any(lies_in(place, path) for path in shown):
+            found.update(_without(place, [path for path in kept if lies_in(path, place)]))
     found.update(place for path in order.get("protected", ()) for place in _matches(path, home))
-    places = _outermost(found)
+    places = outermost_places(found)
     if len(places) > PLACES_MAX:
         raise MaskFault("%d places would have to be hidden, more than %d" % (len(places), PLACES_MAX))
     return places
@@ -73,7 +74,7 @@ def _needed(order: Dict[str, Any]) -> List[str]:
 
 def _candidates(home: str, order: Dict[str, Any], mounts: List[Mount]) -> Set[str]:
     own = os.path.realpath(home) if home.startswith("/") else ""
-    others = {path for path in login_homes() if not (own and _holds(path, own))}
+    others = {path for path in login_homes() if not (own and lies_in(own, path))}
     found = others | {path for path in SYSTEM_SECRETS if os.access(path, os.F_OK)}
     found.update(mount.point for mount in mounts if _is_container_root(mount))
     for pattern in order.get("masked", ()):
@@ -109,7 +110,7 @@ def login_homes() -> Set[str]:
 def _entered(homes: Set[str], order: Dict[str, Any]) -> Set[str]:
     """Other homes that the call works in: they are open, their credentials are not."""
     inside = _needed(order) + list(order.get("shown", ()))
-    return {place for place in homes if any(_holds(place, path) for path in inside)}
+    return {place for place in homes if any(lies_in(path, place) for path in inside)}
 
 
 def _is_container_root(mount: Mount) -> bool:
@@ -129,12 +130,8 @@ def _without(place: str, kept: List[str]) -> Set[str]:
     for name in names:
         path = os.path.join(place, name)
         if not os.path.islink(path):  # a link opens nothing that its target does not
-            found |= _without(path, [other for other in kept if _holds(path, other)])
+            found |= _without(path, [other for other in kept if lies_in(other, path)])
     return found
-
-
-def _holds(place: str, path: str) -> bool:
-    return path == place or path.startswith(place.rstrip("/") + "/")
 
 
 def _plain(path: str, home: str) -> str:
@@ -152,14 +149,6 @@ def _matches(pattern: str, home: str) -> Set[str]:
 def _reachable(place: str) -> bool:
     """What this user cannot open anyway needs no mask, and may not even be mounted over."""
     return os.access(place, os.X_OK if os.path.isdir(place) else os.R_OK)
-
-
-def _outermost(places: Set[str]) -> List[str]:
-    found: List[str] = []
-    for place in sorted(places):
-        if not found or not _holds(found[-1], place):
-            found.append(place)
-    return found
 
 
 def socket_places() -> List[str]:

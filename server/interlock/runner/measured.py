@@ -5,11 +5,14 @@ Also where its layers lie and how they are thrown away: a layer is needed until 
 
 import json
 import os
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from interlock.runner.changes import read_changes
+from interlock.runner.contents import content_diff
+from interlock.runner.layout import RoomFault
+from interlock.runner.measuring import Snapshot, compare, outside_links, snapshot
 from interlock.runner.probe import probe_remove
-from interlock.runner.rundirs import read_run_file, write_run_file
+from interlock.runner.rundirs import RunFault, read_run_file, write_run_file
 from interlock.runner.tree import LayerFault
 
 MEASURED_FIELDS = ("digest", "scratch", "truncated", "landable", "bytes")
@@ -31,6 +34,32 @@ def measure_layers(rundir: str, order: Dict[str, Any], plan: Dict[str, Any], beg
     return {"observed": "staged", "changes": len(record["changes"]), "scratch": record["scratch"]}
 
 
+def look_before(order: Dict[str, Any]) -> Optional[Snapshot]:
+    """What lies in the trees that no layer holds and that are to be measured; None where there are none.
+
+    Raises RoomFault where a declared tree holds a file with another name outside of it: it would be written through.
+    """
+    roots = {"none": order["watched"], "confined": order["writes"] + order["deletes"]}.get(order["level"], [])
+    if not roots:
+        return None
+    taken = snapshot(roots)
+    linked = outside_links(taken) if order["level"] == "confined" else []
+    if linked:
+        raise RoomFault("%s has another name outside of what was declared" % linked[0])
+    return taken
+
+
+def measure_trees(rundir: str, before: Snapshot) -> Dict[str, Any]:
+    """The fields of an end that was only watched; its changes are in `scanned.json`."""
+    after = snapshot(before["roots"])
+    changes = compare(before, after)
+    partly = bool(before["end"] or after["end"] or before["unread"] or after["unread"])
+    if changes:
+        record = {"changes": changes, "digest": "", "scratch": 0, "truncated": partly, "bytes": 0, "disturbed": []}
+        write_run_file(rundir, "scanned.json", record, durable=True)
+    return {"observed": "scanned", "changes": len(changes), "partly": partly}
+
+
 def drop_layers(rundir: str, store: str) -> None:
     """Throw the layers of a run away."""
     probe_remove(os.path.join(store, "u"))
@@ -39,9 +68,23 @@ def drop_layers(rundir: str, store: str) -> None:
         probe_remove(store)
 
 
+def diff_run(rundir: str, path: str, bytes_max: int) -> bytes:
+    """The text diffs of a held run's changes (or of the one at a path), one after the other. Raises RunFault."""
+    record = read_run_file(rundir, "changes.json")
+    if record is None or os.path.exists(os.path.join(rundir, "landing.done")):
+        raise RunFault("absent", "nothing of this run waits to land")
+    found, room = [], bytes_max
+    for change in record["changes"]:
+        if room > 0 and path in ("", change["path"]) and change["kind"] == "file":
+            text = content_diff(change, record["sources"].get(change["path"], ""), room)
+            found.append(text.encode("utf-8", "surrogateescape"))
+            room -= len(found[-1])
+    return b"".join(found)[:bytes_max]
+
+
 def told_changes(rundir: str, offset: int, most: int) -> Dict[str, Any]:
     """The measured changes from one on, as many as fit an answer; {} where nothing was measured."""
-    record = read_run_file(rundir, "changes.json")
+    record = read_run_file(rundir, "changes.json") or read_run_file(rundir, "scanned.json")
     if record is None:
         return {}
     part: List[Dict[str, Any]] = []

@@ -37,7 +37,10 @@ from interlock.runner.tree import (
 )
 
 FILES_SYNCED_SINGLY_MAX = 64
-OLD, OPENED, NEW = 0, 1, 2  # the modes of a directory that has to be opened to work in it
+# The modes of a directory that has to be opened to work in it.
+MODE_BEFORE = 0
+MODE_OPENED = 1
+MODE_AFTER = 2
 JOURNAL_BYTES_MAX = 512 * 1024 * 1024
 
 
@@ -53,7 +56,7 @@ class Landing:
         self.parents: Dict[str, List[int]] = {}
         self.tag = ""
         self._has_images = False
-        self._rebased: Optional[Dict[str, List[int]]] = None
+        self._rebased: Optional[Dict[str, int]] = None
         self._mounts: Dict[int, Tuple[int, str]] = {}
         self._lock = -1
         self.renew()
@@ -75,8 +78,8 @@ class Landing:
 
     # ── its files ──
 
-    def write(self, name: str, value: Any) -> None:
-        """Put `KIND.name` in its place, whole and on disk. Raises OSError."""
+    def write(self, name: str, value: Any, durable: bool = True) -> None:
+        """Put `KIND.name` in its place, whole and (`durable`) on disk. Raises OSError."""
         final = "%s.%s" % (self.kind, name)
         data = json.dumps(value, separators=(",", ":")).encode("ascii")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -84,11 +87,13 @@ class Landing:
         try:
             while data:
                 data = data[os.write(handle, data) :]
-            os.fsync(handle)
+            if durable:
+                os.fsync(handle)
         finally:
             os.close(handle)
         os.rename(final + ".new", final, src_dir_fd=self._lock, dst_dir_fd=self._lock)
-        os.fsync(self._lock)
+        if durable:
+            os.fsync(self._lock)
 
     def read(self, name: str) -> Optional[Dict[str, Any]]:
         """`KIND.name`; None where there is none. Raises OSError, ValueError."""
@@ -116,6 +121,14 @@ class Landing:
         if folder not in self._mounts:
             self._mounts[folder] = mount_of(folder)
         return self._mounts[folder]
+
+    def is_elsewhere(self, path: str) -> bool:
+        """Whether a path lies on another mount than the run directory, or its directory cannot be opened."""
+        try:
+            folder, _ = self.folders.at(path, again=False)
+        except OSError:
+            return True
+        return self.mount(folder) != self.mount(self._lock)
 
     def meta(self, path: str) -> Meta:
         """The meta of a path, of the host or of the layer. Raises OSError."""
@@ -145,11 +158,10 @@ class Landing:
         """A fingerprint with the change time that an earlier preparation gave the same inode."""
         if self._rebased is None:
             self._rebased = self.read("rebased") or {}
-        inode, changed_ns = self._rebased.get(path, (0, 0))
-        if was is None or was["ino"] != inode:
+        if was is None or str(was["ino"]) not in self._rebased:
             return was
         now = self.folders.find(path) or was
-        return {**was, "ctime_ns": changed_ns or now["ctime_ns"]}
+        return {**was, "ctime_ns": self._rebased[str(was["ino"])] or now["ctime_ns"]}
 
     def remember_parent(self, path: str, folder: int) -> None:
         """The times that a directory has before anything in it is touched."""
@@ -212,7 +224,7 @@ def shut_folders(landing: Landing, acts: List[Act]) -> Dict[str, List[int]]:
     for act in acts:
         if act["how"] == "meta" and act["path"] in shut:
             act["opened"] = True
-            shut[act["path"]][NEW] = act["meta_new"]["mode"]
+            shut[act["path"]][MODE_AFTER] = act["meta_new"]["mode"]
     return shut
 
 

@@ -24,9 +24,9 @@ RUN_FILE_BYTES_MAX = 64 * 1024 * 1024
 class RunFault(Exception):
     """A request that cannot be carried out: a code of the closed list, and a reason."""
 
-    def __init__(self, code: str, reason: str, **more: Any) -> None:
+    def __init__(self, fault: str, reason: str, **more: Any) -> None:
         super().__init__(reason)
-        self.code = code
+        self.code = fault
         self.reason = reason
         self.more = more
 

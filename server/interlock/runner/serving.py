@@ -3,9 +3,11 @@
 It leaves nothing behind but run directories.
 """
 
+import contextlib
 import gc
 import os
 import pwd
+import resource
 import signal
 import socket
 import sys
@@ -38,6 +40,7 @@ from interlock.runner.working import answer_of
 
 FOLLOWS_MAX = 2048
 RUNS_MAX = 1024  # of this connection
+FILES_FREE_MIN = 200  # beside one for each run
 GRACE_SECONDS_MAX = 600.0
 CANCEL_PATIENCE_SECONDS = 6.0
 RESOLVE_PATHS_MAX = 256
@@ -111,7 +114,7 @@ class Serving:
         order = checked_order(asked.head)
         rundir = run_dir(self._place, order["run"])
         follow = _follow_of(asked, rundir)
-        if len(self._loop.own) >= RUNS_MAX:
+        if len(self._loop.own) >= min(RUNS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES_FREE_MIN):
             raise RunFault("busy", "too many runs at once")
         claim = {"order": order, "fence": order["fence"], "at": time.time(), "helper": own_identity(os.getpid())}
         if claim_run(rundir, claim):
@@ -142,8 +145,8 @@ class Serving:
 
     def _fork(self, rundir: str, order: Dict[str, Any], body: bytes) -> None:
         abilities = self._known_abilities() if order["level"] != "none" else {}
-        ours, theirs = socket.socketpair()
         try:
+            ours, theirs = socket.socketpair()
             pid = os.fork()
         except OSError as fault:
             void_run(rundir, "no process could be made: %s" % fault)
@@ -190,7 +193,8 @@ class Serving:
             raise RunFault("bad_request", "a grace is 0 to %d seconds" % GRACE_SECONDS_MAX)
         if not claim_void(rundir) and run_state(rundir)[0] in ("starting", "running"):
             wanted = {"grace_seconds": grace, "reason": str(asked.head.get("reason", ""))[:500]}
-            write_run_file(rundir, "cancel.json", wanted, durable=False)
+            with contextlib.suppress(OSError):  # on a full disk its supervisor is killed in the end
+                write_run_file(rundir, "cancel.json", wanted, durable=False)
             record = {} if void_run(rundir, "cancelled") else run_record(rundir)[1]
             if is_alive(record):
                 os.kill(record["pid"], signal.SIGTERM)

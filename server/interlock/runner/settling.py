@@ -11,6 +11,7 @@ from interlock.runner.preparing import Landing
 from interlock.runner.probe import probe_remove
 from interlock.runner.recording import run_record, run_state
 from interlock.runner.rundirs import RUN_ID, RunFault, read_run_file, write_run_file
+from interlock.runner.services import control_service
 from interlock.runner.undoing import recover_undo, undo
 
 SETTLED_CHANGES_MAX = 1000
@@ -30,7 +31,27 @@ def land_run(rundir: str, digest: str, image_bytes_max: int) -> Dict[str, Any]:
     result = land(rundir, record, image_bytes_max)
     if result["state"] == "landed":
         drop_layers(rundir, record["store"])
+        result["services"] = carry_services(rundir)
     return {**told_changes(rundir, 0, SETTLED_CHANGES_MAX), **result}
+
+
+def carry_services(rundir: str) -> List[Dict[str, Any]]:
+    """What the run asked of services while it was staged, carried out once, after its changes have landed.
+
+    One without a code was begun and not seen to end: it is not done again.
+    """
+    queued: List[Dict[str, Any]] = run_record(rundir)[1].get("end", {}).get("services", [])
+    if not queued:
+        return []
+    with Landing(rundir, "landing"):
+        known = read_run_file(rundir, "services.json")
+        if known is None:
+            for number, asked in enumerate(queued):
+                write_run_file(rundir, "services.json", {"services": queued}, durable=number == 0)
+                queued[number] = control_service(asked["verb"], asked["unit"])
+            write_run_file(rundir, "services.json", {"services": queued}, durable=True)
+            return queued
+    return list(known["services"])
 
 
 def undo_run(rundir: str, force: str) -> Dict[str, Any]:

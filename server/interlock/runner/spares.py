@@ -4,6 +4,7 @@ What a spare was made for must be what an order asks for, field by field; then o
 sent. A spare that nobody takes ends soon, and so does one whose room the host's mounts have left behind.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -111,11 +112,12 @@ class Spares:
 
     def make(self, kind: str, order: Dict[str, Any], abilities: Dict[str, Any], place: str, now: float) -> None:
         """Fork one of this kind."""
-        ours, theirs = socket.socketpair()
-        if os.fork() == 0:
-            wait_as_spare(order, abilities, place, theirs.fileno())
-        theirs.close()
-        self.keep(kind, ours, now)
+        with contextlib.suppress(OSError):  # where there is no room for one, the next run is only slower
+            ours, theirs = socket.socketpair()
+            if os.fork() == 0:
+                wait_as_spare(order, abilities, place, theirs.fileno())
+            theirs.close()
+            self.keep(kind, ours, now)
 
     def tidy(self, now: float) -> float:
         """Drop what waited too long; when to look again."""

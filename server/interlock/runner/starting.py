@@ -7,16 +7,17 @@ helper holds it as a spare. One with a room serves one run, for its namespaces e
 import contextlib
 import json
 import os
-import signal
 import struct
 import time
 from typing import Any, Dict, NoReturn, Optional, Tuple
 
 from interlock.runner.frames import FrameReader
 from interlock.runner.launching import Launched, can_wait, fits_waiting
-from interlock.runner.measured import drop_layers, measure_layers
+from interlock.runner.layout import RoomFault
+from interlock.runner.measured import drop_layers, look_before, measure_layers, measure_trees
 from interlock.runner.recording import begin_run, own_identity
 from interlock.runner.room import plan_room
+from interlock.runner.services import control_service
 from interlock.runner.steps import run_step
 from interlock.runner.supervise import Supervisor, leave_helper, write_end
 
@@ -49,8 +50,7 @@ def wait_as_spare(order: Dict[str, Any], abilities: Dict[str, Any], place: str, 
         launched = prepare(os.path.join(place, ".spare-%d" % os.getpid()), order, abilities, waits=True)
         given = next_order(pipe)
         if given is None and launched.has_room:
-            os.kill(launched.pid, signal.SIGKILL)
-            os.waitpid(launched.pid, 0)
+            launched.end()
             drop_layers("", launched.plan["store"])
         if given is not None:
             head, fitted, body = given
@@ -104,11 +104,24 @@ def prepare(rundir: str, order: Dict[str, Any], abilities: Dict[str, Any], waits
 
 def see_through(rundir: str, order: Dict[str, Any], body: bytes, launched: Launched, pipe: int) -> None:
     """Begin, follow and end the run; its end is on disk, and the helper told, when this returns."""
+    try:
+        before = look_before(order)
+    except RoomFault as fault:
+        launched.end()
+        refuse(rundir, order, fault, pipe)
+        return
     supervisor = Supervisor(rundir, order, body, launched, pipe)
     began_ns = time.time_ns() if hasattr(time, "time_ns") else int(time.time() * 1e9)
     end = supervisor.carry_out()
     if end["began"] and order["level"] == "staged":
         end.update(measure_layers(rundir, order, launched.plan, began_ns))
+    elif end["began"] and before is not None:
+        end.update(measure_trees(rundir, before))
+    queued = supervisor.desk.queued if supervisor.desk is not None else []
+    if queued:
+        end["services"] = [{"verb": verb, "unit": unit} for verb, unit in queued]
+        if not end.get("changes") and end["exit_code"] == 0:  # nothing has to land before
+            end["services"] = [control_service(verb, unit) for verb, unit in queued]
     run_step("supervisor-measured")
     if supervisor.record >= 0:
         write_end(rundir, supervisor.record, end)

@@ -16,8 +16,10 @@ from interlock.runner.ending import LOOK_SECONDS, RunTree, TreeEnding, leader_of
 from interlock.runner.launching import Launched
 from interlock.runner.recording import begin_run, end_run, own_identity
 from interlock.runner.rundirs import read_run_file
+from interlock.runner.services import ServiceDesk
 from interlock.runner.spooling import OutputSpool
 from interlock.runner.steps import run_step
+from interlock.runner.tree import NO_SPACE_ERRNOS
 
 DRAIN_SECONDS_MAX = 0.5  # a background process that holds the pipes does not hold the result
 PUMP_BYTES = 64 * 1024
@@ -47,6 +49,7 @@ class Supervisor:
         self._ended = False
         self.end: Dict[str, Any] = {"why": "", "reason": "", "began": False, "notes": []}
         self._leader = leader_of(launched.pid)
+        self.desk = ServiceDesk(order, self._selector, launched.desk) if launched.desk is not None else None
         self.record = -1
 
     def carry_out(self) -> Dict[str, Any]:
@@ -56,6 +59,8 @@ class Supervisor:
             return self._carried_out(wakes[0])
         finally:
             signal.set_wakeup_fd(-1)
+            if self.desk is not None:
+                self.desk.close()
             self._selector.close()
             for pipe in wakes:
                 os.close(pipe)
@@ -75,8 +80,7 @@ class Supervisor:
             self._watch(wake)
         else:
             self.end.update(why="cancelled", reason="it was decided that it shall not begin")
-            os.kill(self._launched.pid, signal.SIGKILL)
-            os.waitpid(self._launched.pid, 0)
+            self._launched.end()
         run_step("supervisor-exited")
         return self._finish(time.monotonic() - started)
 
@@ -95,6 +99,7 @@ class Supervisor:
         launched.shut(launched.go)
         for index, pipe in enumerate((launched.out, launched.err)):
             self._listen(pipe, self._pump_of(index))
+            self._open += 1
         self._listen(launched.status, self._read_status)
         if launched.stdin >= 0:
             os.set_blocking(launched.stdin, False)
@@ -103,7 +108,6 @@ class Supervisor:
     def _listen(self, pipe: int, take: Callable[[int], None]) -> None:
         os.set_blocking(pipe, False)
         self._selector.register(pipe, selectors.EVENT_READ, take)
-        self._open += 1
 
     def _close(self, pipe: int) -> None:
         self._selector.unregister(pipe)
@@ -143,7 +147,6 @@ class Supervisor:
         if data:
             self._report += data
         elif data is not None:
-            self._open -= 1
             self._close(pipe)
 
     # ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -173,14 +176,16 @@ class Supervisor:
         self._ending = TreeEnding(tree, spared, grace_seconds, time.monotonic())
 
     def _reap(self) -> None:
-        while not self._gone:
-            try:
-                pid, status = os.waitpid(self._launched.pid, os.WNOHANG)
-            except ChildProcessError:
-                pid, status = self._launched.pid, 0
-            if pid == 0:
-                return
+        """See whether the command has ended. A room that says so is empty by then, and nobody waits for its removal."""
+        if self._gone:
+            return
+        if self._report.startswith((b"exit ", b"signal ")) and self._report.endswith(b"\n"):
+            self._gone, self._exited_at = True, time.monotonic()
+            return
+        pid, status = os.waitpid(self._launched.pid, os.WNOHANG)
+        if pid:
             self._gone, self._status, self._exited_at = True, status, time.monotonic()
+            self._launched.is_reaped = True
 
     def _is_over(self, now: float) -> bool:
         if self._ending is not None:
@@ -212,6 +217,8 @@ class Supervisor:
 
     def _how_it_ended(self) -> List[Any]:
         """[exit code, signal]; a report of what could not be begun takes both away."""
+        rest_of_it = read_ready(self._launched.status, 4096) if self._launched.holds(self._launched.status) else b""
+        self._report += rest_of_it or b""
         for line in self._report.decode("utf-8", "replace").splitlines():
             word, _, rest = line.partition(" ")
             if word in ("room", "moved", "no_cwd", "no_shell"):
@@ -234,8 +241,8 @@ def write_end(rundir: str, record: int, end: Dict[str, Any]) -> None:
         try:
             run_step("supervisor-end")
             end_run(rundir, record, end)
-        except OSError:
-            if time.monotonic() > until:
+        except OSError as fault:
+            if fault.errno not in NO_SPACE_ERRNOS or time.monotonic() > until:
                 raise
             time.sleep(1.0)
         else:

@@ -143,6 +143,25 @@ def test_a_disk_that_is_full_refuses_the_claim_and_does_not_take_the_id(helper: 
         subprocess.run(["umount", "-l", place], check=True)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_a_disk_that_fills_up_loses_output_and_neither_the_end_nor_a_cancellation(
+    helper: Helpers, place: str, run: str
+) -> None:
+    import subprocess
+
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k,mode=700", "small", place], check=True)
+    try:
+        one = helper()
+        answer = one.run(run, "head -c 300000 /dev/zero; echo end; exit 3")
+        assert (answer["end"]["exit_code"], answer["end"]["out_bytes"]) == (3, 300_004)
+        assert 0 < answer["end"]["out_kept"] < 131072
+        assert "not kept" in " ".join(answer["end"]["notes"])
+        assert helper().ask("attach", run=run)["end"] == answer["end"]
+        one.close()
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
 def test_old_and_too_many_runs_expire_and_one_that_runs_never(helper: Helpers, place: str, run: str) -> None:
     one = helper()
     for n in range(6):

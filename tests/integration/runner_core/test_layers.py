@@ -156,3 +156,94 @@ def test_an_ordinary_user_stages_and_lands_in_his_own_tree(tmp_path_factory, run
             assert b"Read-only" in denied["stderr"]
     finally:
         shutil.rmtree(home)
+
+
+# ── file work: a layer without a command ─────────────────────────────────────────────────────────────────────────────
+
+
+def put(one: RunnerChannel, run: str, work: Path, body: bytes = b"", **given: object) -> dict:
+    return one.ask("put", body, run=run, work={"declared": [str(work)], **given})
+
+
+def test_file_work_is_held_shown_landed_and_undone_like_a_staged_run(
+    helper: Helpers, place: str, work: Path, run: str
+) -> None:
+    (work / "old").write_text("old\n")
+    one = helper()
+    made = put(one, run, work, b"new\n", kind="write", path=f"{work}/old")
+    assert tree(work) == {"old": "old\n"}
+    assert ([change["op"] for change in made["changes"]], made["end"]["observed"]) == (["modify"], "staged")
+    assert put(one, run, work, b"other\n", kind="write", path=f"{work}/old")["layer"] == made["layer"]
+    diff = one.ask("diff", run=run, bytes_max=10_000)["body"].decode()
+    assert "-old" in diff
+    assert "+new" in diff
+    assert one.ask("attach", run=run)["layer"] == made["layer"]
+    assert one.ask("land", run=run, digest=made["layer"])["landed"] == 1
+    assert tree(work) == {"old": "new\n"}
+    assert one.ask("diff", run=run)["fault"] == "absent"
+    assert one.ask("undo", run=run)["undone"] == 1
+    assert tree(work) == {"old": "old\n"}
+    assert one.ask("expire", days=0)["removed"] == 1
+
+
+def test_file_work_that_is_refused_says_so_in_the_contracts_words_and_takes_its_id(
+    helper: Helpers, work: Path, run: str
+) -> None:
+    one = helper()
+    refused = put(one, run, work, kind="delete", path=f"{work}/nothing")
+    assert (refused["ok"], bool(refused["code"]), bool(refused["reason"])) == (False, True, True)
+    assert put(one, run, work, kind="delete", path=f"{work}/nothing")["fault"] == "absent"
+    outside = put(one, run + "-o", work, b"x", kind="write", path="/etc/interlock-test")
+    assert outside["code"] == "STALE_STATE"
+    assert not Path("/etc/interlock-test").exists()
+
+
+def test_a_copy_and_a_move_of_files(helper: Helpers, work: Path, run: str) -> None:
+    (work / "a").write_text("a\n")
+    one = helper()
+    for kind, expected in (("copy", {"a": "a\n", "b": "a\n"}), ("move", {"b": "a\n", "c": "a\n"})):
+        target = "b" if kind == "copy" else "c"
+        made = put(one, f"{run}-{kind}", work, kind=kind, path=f"{work}/a", destination=f"{work}/{target}")
+        assert one.ask("land", run=f"{run}-{kind}", digest=made["layer"])["state"] == "landed"
+        assert tree(work) == expected
+
+
+def test_a_put_whose_worker_was_killed_is_made_ready_again(helper: Helpers, work: Path, run: str) -> None:
+    broken = helper(faults="worker-start=kill")
+    assert put(broken, run, work, b"x", kind="write", path=f"{work}/x")["fault"] == "internal"
+    made = put(helper(), run, work, b"x", kind="write", path=f"{work}/x")
+    assert [change["op"] for change in made["changes"]] == ["create"]
+
+
+# ── trees that no layer holds ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("level", ["none", "confined"])
+def test_without_a_layer_declared_trees_are_measured_before_and_after(
+    helper: Helpers, work: Path, run: str, level: str
+) -> None:
+    (work / "old").write_text("old\n")
+    one = helper()
+    one.ask("hello")
+    for name in "ab":  # by a supervisor that was started for it, and by one that waited
+        order = {"level": level, "cwd": str(work), "writes": [str(work)], "watched": [str(work)]}
+        answer = one.run(run + name, f"echo new > new-{name}; echo {name} >> old", **order)
+        assert answer["end"]["observed"] == "scanned"
+        changes = {(change["op"], change["path"]) for change in answer["changes"]}
+        assert changes == {("create", f"{work}/new-{name}"), ("modify", f"{work}/old")}
+    quiet = one.run(run + "q", "cat old", **order)
+    assert (quiet["changes"], quiet["end"]["changes"], quiet["end"]["observed"]) == ([], 0, "scanned")
+    assert one.ask("land", run=run + "a", digest="")["fault"] == "absent"
+    assert one.ask("expire", days=0)["removed"] == 3
+
+
+def test_a_confined_run_never_writes_through_a_name_outside(helper: Helpers, place: str, work: Path, run: str) -> None:
+    (work / "tree").mkdir()
+    (work / "outside").write_text("whole\n")
+    os.link(work / "outside", work / "tree" / "inside")
+    one = helper()
+    one.ask("hello")
+    answer = one.run(run, f"echo broken > {work}/tree/inside", level="confined", writes=[f"{work}/tree"])
+    assert (answer["end"]["why"], answer["end"]["began"]) == ("room", False)
+    assert "another name" in answer["end"]["reason"]
+    assert (work / "outside").read_text() == "whole\n"

@@ -2,7 +2,6 @@
 
 import os
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,10 +54,10 @@ def test_fifty_megabytes_pass_in_flat_memory_and_what_is_over_the_cap_is_counted
     assert sum(path.stat().st_size for path in Path(place, run).iterdir()) < 12 * MEGABYTE
 
 
-def test_a_follower_that_does_not_read_stops_nobody(helper: Helpers, run: str) -> None:
+def test_a_follower_that_does_not_read_stops_nobody(helper: Helpers, place: str, run: str) -> None:
     one, other = helper(), helper()
     number = one.start(run, "head -c 30000000 /dev/zero", spool_bytes_max=32 * MEGABYTE)
-    time.sleep(0.5)  # nothing is read from the first helper
+    eventually(lambda: Path(place, run).is_dir())  # and from here on nothing is read from the first helper
     assert other.ask("attach", run=run, out=30_000_000)["end"]["out_bytes"] == 30_000_000
     assert resident(one.process.pid) < 60 * MEGABYTE
     assert len(one.wait(number)["stdout"]) == 30_000_000
