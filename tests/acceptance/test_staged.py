@@ -9,12 +9,14 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from home import Home, open_home, staged_in
+from interlock.hosts.outpost import Outpost, Reply, RunnerFault
 from interlock.ports import Authorization, Executed, Progress, Run
-from interlock.records import LayerRow
+from interlock.records import LayerRow, LayerState
 from interlock_tools.errors import HostUnreachable
 from interlock_tools.plan import CommitLayer
 
@@ -218,3 +220,23 @@ async def test_what_another_made_during_an_uncontained_run_is_not_blamed_on_it(h
     assert done["effects"]["observed"] == "scanned"
     assert done["scores"]["side_effects"] is None
     assert any("another may have made them" in notice for notice in done["notices"])
+
+
+async def test_a_landing_that_failed_without_saying_where_is_unknown_and_not_called_held_or_gone(home: Home) -> None:
+    target = home.scratch / "x"
+    ask = Outpost.ask
+
+    async def broken(self: Outpost, do: str, *more: Any, **named: Any) -> Reply:
+        reply = await ask(self, do, *more, **named)
+        if do == "land":  # it has landed, and then something broke on its way back
+            raise RunnerFault({"fault": "internal", "reason": "a worker ended"})
+        return reply
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Outpost, "ask", broken)
+        done = await home.call("shell_run", command="echo 1 > x", writes=[str(target)], intent="Write it")
+    assert (done["state"], done["error"]["code"]) == ("unknown", "OUTCOME_UNKNOWN"), done
+    assert target.read_text() == "1\n"
+    layer = await home.app.store.layer(done["call_id"])
+    assert layer is not None
+    assert layer.state is LayerState.LANDING  # claimed: its host is asked again

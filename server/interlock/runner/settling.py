@@ -30,7 +30,8 @@ def land_run(rundir: str, digest: str, image_bytes_max: int) -> Dict[str, Any]:
         raise RunFault("stale", "the diff of this run is another one")
     result = land(rundir, record, image_bytes_max)
     if result["state"] == "landed":
-        drop_layers(rundir, record["store"])
+        with Landing(rundir, "landing"):  # who asks for it at the same time must not see it vanish file by file
+            drop_layers(rundir, record["store"])
         result["services"] = carry_services(rundir)
     return {**told_changes(rundir, 0, SETTLED_CHANGES_MAX), **result}
 

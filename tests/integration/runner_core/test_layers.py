@@ -71,12 +71,14 @@ def test_what_landed_cannot_be_discarded(helper: Helpers, work: Path, run: str) 
     assert one.ask("undo", run=run)["state"] == "undone"
 
 
-def test_two_landings_at_once_land_it_once(helper: Helpers, work: Path, run: str) -> None:
+@pytest.mark.parametrize("again", range(12))
+def test_two_landings_at_once_land_it_once(again: int, helper: Helpers, work: Path, run: str) -> None:
     (work / "old").write_text("old\n")
     one, other = helper(), helper()
     answer = staged(one, run, work, "echo more >> old")
     asked = [(each, each.send("land", run=run, digest=answer["layer"])) for each in (one, other) * 3]
     told = [each.wait(number) for each, number in asked]
+    assert all("state" in r for r in told), told
     assert {(reply["state"], reply["landed"]) for reply in told} == {("landed", 1)}
     assert tree(work) == {"old": "old\nmore\n"}
 
