@@ -149,11 +149,15 @@ class Guard:
             decision = self.engine.decide(principal, facts, call, effects, shown, measured=True)
             return Judged(Level.STAGED, decision, asks_first=decision.verdict is Verdict.ASK)
         most = Level(containment_reachable(facts))
-        # The file tools change their files at once, through the file channel: no layer holds that.
-        level = choose_level(tool, call, effects, facts, most) if tool.runs else Level.NONE
+        if not tool.runs and facts.undo:
+            most = Level.STAGED  # the runner makes file work ready as a layer, whatever the kernel can do
+        level = choose_level(tool, call, effects, facts, most)
         whole = self.decide(principal, facts, call, effects, replace(situation, containment=level.value))
         raised = demanded(whole)
-        if whole.verdict is Verdict.ASK and level < raised <= most:
+        if whole.verdict is Verdict.ASK and level < raised and not tool.runs:
+            open_ = replace(facts, containment=(Level.NONE.word,))  # no kernel contains what goes by the file channel
+            whole = self.decide(principal, open_, call, effects, replace(situation, containment=level.value))
+        elif whole.verdict is Verdict.ASK and level < raised <= most:
             level = raised
             whole = self.decide(principal, facts, call, effects, replace(situation, containment=level.value))
         if level is not Level.STAGED:

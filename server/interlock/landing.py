@@ -107,7 +107,8 @@ class Landing:
         if executed.refusal is not None:
             return Outcome(executed)
         measured = replace(executed.measured, changes=changes, landed=True)
-        return Outcome(replace(executed, measured=measured), side_effects=self._score(ticket, measured))
+        layer = self.landed_row(held, ticket.call.call_id, measured) if ticket.call.tool == COMMIT else None
+        return Outcome(replace(executed, measured=measured), side_effects=self._score(ticket, measured), layer=layer)
 
     def _told(self, outcome: Outcome) -> Outcome:
         """What landed without a layer: it cannot be taken back here, but it is not called a success."""

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 
 from interlock.authorize import Authority
-from interlock.closing import Closing
+from interlock.closing import Closing, own_result
 from interlock.entry import Entry
 from interlock.guard import Guard
 from interlock.held import changes_of
@@ -228,9 +228,9 @@ class Line:
 
     async def release(self, ticket: Ticket, layer: LayerRow, approvals: frozenset[str]) -> Envelope:
         """An approved, held change: decide again on what was measured, consume the approval, land exactly that."""
-        changes = changes_of(layer)
+        changes, row = changes_of(layer), await self.store.call(ticket.call.call_id)
         measured = Measured("staged", changes, layer=layer.digest, bytes=layer.bytes)
-        outcome = Outcome(Executed({}, None, started=True, measured=measured), layer=layer)
+        outcome = Outcome(Executed(own_result(row), None, started=True, measured=measured), layer=layer)
         with ticket.trail.step(Step.APPROVE) as seen:
             decision = self.landing.decide(ticket, measured_effects(ticket.effects, changes), approvals)
             refusal: Refusal | None = None
@@ -246,7 +246,6 @@ class Line:
                     refusal = ApprovalExpired(reason=taken)
             seen.update(approvals=sorted(approvals), good=refusal is None)
         if refusal is not None:
-            row = await self.store.call(ticket.call.call_id)
             if row is None:
                 return Envelope(layer.run_id, refusal.state, error=refusal)
             return await self.closing.drop(row, layer, refusal, refusal.state)

@@ -13,6 +13,7 @@ import asyncssh
 from interlock.hosts.cancelling import see_through, taken
 from interlock.hosts.commands import Surroundings, environment_of
 from interlock.hosts.faults import Faulted, unreachable
+from interlock.hosts.layers import whole_reply
 from interlock.hosts.link import Link
 from interlock.hosts.outpost import Head, Outpost, OutpostLost, Reply, RunnerFault
 from interlock.hosts.seen import measured_of
@@ -153,7 +154,8 @@ class DurableRun:
             except RunnerFault as fault:
                 return self._refused(fault, sent)
             else:
-                return await self._whole(outpost, self._last_output(reply))
+                most = self._limits.layer_changes_max
+                return await whole_reply(outpost, self._run.call_id, self._last_output(reply), most)
             found = await self._again(ends)
             if found is None:
                 return None
@@ -192,22 +194,6 @@ class DurableRun:
             if data:
                 self._take_output(which, int(reply.head.get("err_offset" if which else "out_offset", 0)), data)
         return reply
-
-    async def _whole(self, outpost: Outpost, reply: Reply) -> Reply:
-        """The last word with all of its changes: more than fit into one answer are asked for page by page."""
-        changes = list(reply.head.get("changes") or ())
-        left = int(reply.head.get("changes_left") or 0)
-        while left and len(changes) < self._limits.layer_changes_max:
-            head = {"run": self._run.call_id, "offset": len(changes)}
-            try:
-                page = await outpost.ask("changes", head, timeout_seconds=STOP_SECONDS_MAX)
-            except (OutpostLost, RunnerFault, TimeoutError):
-                break
-            found = page.head.get("changes") or ()
-            left = int(page.head.get("changes_left") or 0) if found else 0
-            changes += found
-        cut = bool(reply.head.get("truncated")) or left > 0
-        return Reply({**reply.head, "changes": changes, "truncated": cut}, reply.body)
 
     def _refused(self, fault: RunnerFault, sent: bool) -> Reply:
         """A fault of the runner's. Before anything began it is the road's; afterwards nobody knows."""

@@ -123,6 +123,23 @@ async def ask_runner(link: Link, live: Live, verb: str, head: Mapping[str, Json]
         raise unreachable(f"the runner did not answer: {fault}") from None
 
 
+async def whole_reply(outpost: Outpost, run_id: str, reply: Reply, changes_max: int) -> Reply:
+    """A run's last word with all of its changes: more than fit into one answer are asked for page by page."""
+    changes = list(reply.head.get("changes") or ())
+    left = int(reply.head.get("changes_left") or 0)
+    while left and len(changes) < changes_max:
+        head = {"run": run_id, "offset": len(changes)}
+        try:
+            page = await outpost.ask("changes", head, timeout_seconds=ASK_SECONDS_MAX)
+        except (OutpostLost, RunnerFault, TimeoutError):
+            break
+        found = page.head.get("changes") or ()
+        left = int(page.head.get("changes_left") or 0) if found else 0
+        changes += found
+    cut = bool(reply.head.get("truncated")) or left > 0
+    return Reply({**reply.head, "changes": changes, "truncated": cut}, reply.body)
+
+
 def refusal_of(fault: RunnerFault, verb: str) -> Refusal:
     """A fault of the runner's as the contract has it."""
     if fault.code == "stale":

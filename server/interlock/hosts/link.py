@@ -161,7 +161,7 @@ class Link:
     async def _tidy(self, outpost: Outpost) -> None:
         """Let the host finish what a killed landing left, and drop run directories that are old or too many."""
         days = 1 + max(self._limits.undo_hours_max, self._limits.layer_hours_max) // 24
-        kept = {"days": days, "bytes_max": self._limits.runs_bytes_max}
+        kept = {"days": days, "held_days": days, "bytes_max": self._limits.runs_bytes_max}
         with suppress(OutpostLost, RunnerFault, TimeoutError):
             await outpost.ask("sweep", timeout_seconds=TIDY_SECONDS_MAX)
             await outpost.ask("expire", kept, timeout_seconds=TIDY_SECONDS_MAX)

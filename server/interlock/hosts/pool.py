@@ -21,6 +21,7 @@ from interlock.hosts.ending import Ended, end_call, look_for
 from interlock.hosts.facts import facts, surroundings
 from interlock.hosts.faults import Faulted
 from interlock.hosts.files import carry_out
+from interlock.hosts.filework import FileWork, collect_work
 from interlock.hosts.layers import ask_runner, land_layer, runner_of, undo_run
 from interlock.hosts.link import Link, Live
 from interlock.hosts.resolve import resolve_paths
@@ -34,7 +35,7 @@ from interlock_policies.facts import HostFacts, Level
 from interlock_tools.call import Check
 from interlock_tools.envelope import Attempt, Verified
 from interlock_tools.errors import Cancelled, ContainmentUnavailable, OutcomeUnknown, Refusal
-from interlock_tools.plan import READING_PLANS, CommitLayer, RunCommand, UndoRun
+from interlock_tools.plan import READING_PLANS, WORK_PLANS, CommitLayer, RunCommand, UndoRun, WorkPlan
 
 Result = TypeVar("Result")
 Consume = Callable[[Authorization, Run], Awaitable[Refusal | None]]
@@ -136,6 +137,8 @@ class SshHosts:
         """
 
         async def work(link: Link, live: Live) -> Executed | None:
+            if isinstance(run.plan, WORK_PLANS):
+                return await collect_work(link, live, run, self._limits)
             place = Place(link, await surroundings(link, live))
             plan = run.plan if isinstance(run.plan, RunCommand) else RunCommand("")
             durable = DurableRun(place, run, plan, self._spool, self._limits)
@@ -199,6 +202,8 @@ class SshHosts:
     async def _carry_out(self, run: Run, progress: Progress | None, listed: list[Attempt]) -> Executed:
         if isinstance(run.plan, RunCommand):
             return await self._command(run, run.plan, progress, listed)
+        if isinstance(run.plan, WORK_PLANS) and run.bounds.level is Level.STAGED:
+            return await self._file_work(run, run.plan, listed)
 
         async def files(link: Link, live: Live) -> Executed:
             match run.plan:
@@ -210,6 +215,13 @@ class SshHosts:
 
         reads = isinstance(run.plan, READING_PLANS)
         return await self._attempts.run(run.host, Kind.FILES, files, reads=reads, listed=listed, outcome=_outcome)
+
+    async def _file_work(self, run: Run, plan: WorkPlan, listed: list[Attempt]) -> Executed:
+        """Made ready through the runner: nothing has changed whatever fails, so it may be tried again."""
+        work = FileWork(run, plan, self._limits)
+        return await self._attempts.run(
+            run.host, Kind.FILES, work.carry_out, reads=True, listed=listed, outcome=_outcome
+        )
 
     async def _command(self, run: Run, plan: RunCommand, progress: Progress | None, listed: list[Attempt]) -> Executed:
         async def command(link: Link, live: Live) -> Executed:

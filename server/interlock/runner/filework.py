@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import stat
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from interlock.runner.changes import LayerReading
 from interlock.runner.copying import Meta, meta_at, remove_entry, set_meta
@@ -67,6 +67,37 @@ def kind_said(found: os.stat_result) -> str:
     if stat.S_ISBLK(found.st_mode):
         return "block device"
     return "character device" if stat.S_ISCHR(found.st_mode) else kind_of_mode(found.st_mode)
+
+
+class WorkContent:
+    """What is to be written: bytes that came with the request, or a file of the run directory that came before it."""
+
+    def __init__(self, data: bytes = b"", path: str = "") -> None:
+        self._data = data
+        self._path = path
+        digest, self.size = hashlib.sha256(), 0
+        for piece in self.pieces():
+            digest.update(piece)
+            self.size += len(piece)
+        self.sha256 = digest.hexdigest()
+
+    def pieces(self) -> Iterator[bytes]:
+        """All of it, piece by piece. Raises OSError."""
+        if not self._path:
+            yield self._data
+            return
+        handle = os.open(self._path, CONTENT_FLAGS)
+        try:
+            data = os.read(handle, CHUNK_READ_BYTES)
+            while data:
+                yield data
+                data = os.read(handle, CHUNK_READ_BYTES)
+        finally:
+            os.close(handle)
+
+    def whole(self) -> bytes:
+        """All of it at once."""
+        return b"".join(self.pieces())
 
 
 class WorkSite:
@@ -213,14 +244,15 @@ class WorkSite:
         finally:
             os.close(folder)
 
-    def put_file(self, folder: int, name: str, content: bytes, meta: Meta) -> None:
+    def put_file(self, folder: int, name: str, content: WorkContent, meta: Meta) -> None:
         """New content under a new name of an open folder of ours, with this meta. Raises OSError."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         handle = os.open(name, flags, 0o600, dir_fd=folder)
         try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(handle, view) :]
+            for piece in content.pieces():
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(handle, view) :]
             dress(handle, meta)
         finally:
             os.close(handle)

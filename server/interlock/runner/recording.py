@@ -16,6 +16,7 @@ from typing import Any, Dict, Optional, Tuple
 from interlock.runner.rundirs import RunFault, disk_fault, read_run_bytes, read_run_file, write_all, write_run_file
 
 RECORD_NAMES = ("claim", "void", "begun", "ended")  # forward: whoever reads in this order misses no rename
+UPLOAD_NAME = "upload"
 Record = Dict[str, Any]
 
 
@@ -74,6 +75,19 @@ def begin_run(rundir: str, supervisor: Record) -> int:
     return record
 
 
+def begin_again(rundir: str, worker: Record) -> int:
+    """Take up what a worker that died had begun, where that may be done twice; else as `begin_run`. Raises OSError."""
+    handle = begin_run(rundir, worker)
+    if handle >= 0:
+        return handle
+    try:
+        handle = os.open(os.path.join(rundir, "begun"), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+    write_all(handle, b"\n" + _line(worker))
+    return handle
+
+
 def end_run(rundir: str, record: int, end: Record) -> None:
     """Add the end, make it durable, show it. Raises OSError; it may be tried again."""
     write_all(record, b"\n" + _line({"end": end}))
@@ -92,10 +106,17 @@ def void_run(rundir: str, why: str) -> bool:
         else:
             with open(os.path.join(rundir, "void"), "ab") as file:
                 file.write(b"\n" + _line({"void": why}))
+            drop_upload(rundir)
             return True
         if _new_claim(rundir, {"void": why}):
             return not _has_begun(rundir)
     return False
+
+
+def drop_upload(rundir: str) -> None:
+    """Throw away the content that was sent ahead of a run's file work."""
+    with contextlib.suppress(OSError):
+        os.unlink(os.path.join(rundir, UPLOAD_NAME))
 
 
 def _has_begun(rundir: str) -> bool:

@@ -4,6 +4,7 @@
 - the run's record, one file whose name says how far the run got: see the recording part,
 - `out`, `err` (the heads of the streams), `out.tail`, `err.tail` (the last bytes of what was over the cap),
 - `cancel.json`: with what grace its end was asked for; `fence.json`: the newest fence seen since the claim,
+- `upload`: content sent ahead of the file work that needs it,
 - `changes.json`: its measured diff; `u`, `w`: its layers; `landing.*`, `undo.*`: what became of them.
 """
 

@@ -17,6 +17,7 @@ from interlock.runner.undoing import recover_undo, undo
 SETTLED_CHANGES_MAX = 1000
 EXPIRE_AGE_SECONDS_MIN = 3600.0  # for what goes because there is too much: a retry may still come
 STARTED_SECONDS_MAX = 600.0
+HELD_DAYS_DEFAULT = 36500.0
 RUNS_TOLD_MAX = 1000
 GRACE_OF_LOST_SECONDS = 2.0
 
@@ -109,9 +110,13 @@ def list_runs(place: str) -> Dict[str, Any]:
 
 
 def expire_runs(place: str, head: Dict[str, Any]) -> Dict[str, Any]:
-    """Remove old runs, and the oldest of too many or too big ones; never one that runs, is held, lands, or is named."""
+    """Remove old runs, and the oldest of too many or too big ones; never one that runs, lands, or is named.
+
+    What is held stays too, up to `held_days` where these are given: longer than anybody would still land it.
+    """
     kept_for = float(head.get("days", 7)) * 86400
     count_max, bytes_max = int(head.get("count_max", 10000)), int(head.get("bytes_max", 2**33))
+    held_for = float(head.get("held_days", HELD_DAYS_DEFAULT)) * 86400
     least = float(head.get("age_seconds_min", EXPIRE_AGE_SECONDS_MIN))
     named: Set[str] = set(head.get("keep", []))
     runs = sorted(((_age(rundir), run, rundir) for run, rundir in _all_runs(place)), reverse=True)
@@ -119,7 +124,7 @@ def expire_runs(place: str, head: Dict[str, Any]) -> Dict[str, Any]:
     removed, count, size = 0, len(runs), sum(sizes.values())
     for age, run, rundir in runs:
         too_much = (count > count_max or size > bytes_max) and age >= least
-        if (age > kept_for or too_much) and run not in named and not _is_needed(rundir, age):
+        if (age > kept_for or too_much) and run not in named and not _is_needed(rundir, age, held_for):
             _remove_run(place, run, rundir)
             removed, count, size = removed + 1, count - 1, size - sizes[run]
     return {"removed": removed, "left": count, "bytes": size}
@@ -155,10 +160,10 @@ def _is_held(rundir: str) -> bool:
     return has_changes and not any(os.path.exists(os.path.join(rundir, name)) for name in settled)
 
 
-def _is_needed(rundir: str, age: float) -> bool:
+def _is_needed(rundir: str, age: float, held_for: float) -> bool:
     state = run_state(rundir)[0]
     goes_on = state == "running" or (state == "starting" and age < STARTED_SECONDS_MAX)
-    return goes_on or _is_held(rundir) or is_landing(rundir)
+    return goes_on or (_is_held(rundir) and age <= held_for) or is_landing(rundir)
 
 
 def _remove_run(place: str, run: str, rundir: str) -> None:

@@ -14,6 +14,7 @@ RUN_STEPS = (
     "supervisor-start", "supervisor-launched", "supervisor-synced", "supervisor-gate", "supervisor-began",
     "supervisor-output", "supervisor-exited", "supervisor-measured", "supervisor-end", "supervisor-done",
     "room-start", "room-built", "command-exec", "worker-start", "worker-done", "spare-start", "spare-ordered",
+    "put-begun", "put-ready", "put-ended",
 )  # fmt: skip
 RUN_FAULTS: Dict[str, str] = {}
 
