@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from interlock.held import changes_of, effects_of
+from interlock.held import UNDO, changes_of, effects_of
 from interlock.ports import Hosts, PathQuery
 from interlock.records import LayerRow
 from interlock.ticket import Ticket
@@ -64,6 +64,8 @@ class Guard:
 
         What a held layer holds was measured on the host: its paths are what they are.
         """
+        if held is not None and call.tool == UNDO:
+            return effects_of(call, held)  # it declares, by itself, exactly what was measured
         if held is not None:
             declared = await self._resolve(Effects(declared=call.declaration), facts)
             if isinstance(declared, Refusal):

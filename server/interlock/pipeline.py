@@ -157,7 +157,7 @@ class Line:
 
     async def _admit(self, ticket: Ticket) -> Ticket | Envelope:
         with ticket.trail.step(Step.ADMIT) as seen:
-            admission = self.entry.admission(ticket, cost_units(ticket.effects, ticket.facts))
+            admission = self.entry.admission(ticket, cost_units(ticket.weight, ticket.facts))
             result = await self.store.admit(admission)
             seen.update(cost_units=admission.intent.cost_units)
         if isinstance(result, Admitted):

@@ -169,13 +169,6 @@ async def test_a_cancelled_held_change_is_gone(home: Home) -> None:
     assert not target.exists()
 
 
-async def test_a_file_tool_asks_before_it_changes_anything(home: Home, outside: Path) -> None:
-    target = outside / "app.conf"
-    asked = await home.call("file_write", path=str(target), content="x", intent="Configure it")
-    assert asked["state"] == "awaiting_approval", asked
-    assert not target.exists()
-
-
 async def test_what_the_record_does_not_hold_whole_is_never_landed(home: Home) -> None:
     target = home.scratch / "x"
     shown = await home.call("shell_run", command="echo 1 > x", writes=[str(target)], intent="Show it", mode="preview")

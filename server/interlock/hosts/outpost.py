@@ -126,12 +126,14 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
             self._chan.write(encode_frame({**head, "n": number, "do": do}, body))
             return await asked.done
         except OSError as fault:
+            self._lose(describe(fault))  # now: whoever asks anew must not be given this one again
             raise OutpostLost(describe(fault)) from None
         finally:
             self._asked.pop(number, None)
 
     def close(self) -> None:
         """Close the channel; the runner ends with it, what it started does not."""
+        self._lose("its channel was closed")
         if self._chan is not None:
             self._chan.abort()
 

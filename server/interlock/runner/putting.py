@@ -172,10 +172,13 @@ def _made_ready(rundir: str, work: Dict[str, Any], content: WorkContent) -> Dict
     _clear_put(rundir)
     record = plan_work(rundir, work, content)
     if "fault" in record:
+        _clear_put(rundir)
         return {**no_beginning(PUT_ORDER, "refused", record["reason"]), "refusal": record}
     run_step("put-ready")
     if record["changes"]:
         write_run_file(rundir, "changes.json", {**record, "store": rundir}, durable=True)
+    else:
+        drop_layers(rundir, rundir)
     return {
         **no_beginning(PUT_ORDER, "", ""), "began": True, "observed": "staged",
         "changes": len(record["changes"]), "scratch": 0, "result": record["result"],
