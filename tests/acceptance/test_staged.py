@@ -1,5 +1,7 @@
 """A host that stages: what was declared lands, what was not is held and shown, and what landed is taken back."""
 
+# ruff: noqa: ASYNC110 - a test polls for what nobody tells it
+
 from __future__ import annotations
 
 import asyncio
@@ -19,6 +21,7 @@ from interlock.ports import Authorization, Executed, Progress, Run
 from interlock.records import LayerRow, LayerState
 from interlock_tools.errors import HostUnreachable
 from interlock_tools.plan import CommitLayer
+from sshd import processes_with
 
 pytestmark = [
     pytest.mark.anyio,
@@ -205,8 +208,10 @@ async def test_a_host_that_is_gone_when_it_should_land_keeps_the_change_held(hom
 
 
 async def test_what_another_made_during_an_uncontained_run_is_not_blamed_on_it(home: Home) -> None:
-    running = asyncio.create_task(home.call("shell_run", command="ps aux > /dev/null; sleep 1"))
-    await asyncio.sleep(0.4)
+    running = asyncio.create_task(home.call("shell_run", command="ps aux > /dev/null; sleep 1.0417"))
+    async with asyncio.timeout(10):
+        while not processes_with("sleep\x001.0417"):
+            await asyncio.sleep(0.02)
     (home.scratch / "foreign").write_text("by somebody else")
     done = await running
     assert done["state"] == "succeeded", done

@@ -142,7 +142,7 @@ async def whole_reply(outpost: Outpost, run_id: str, reply: Reply, changes_max: 
 
 def refusal_of(fault: RunnerFault, verb: str) -> Refusal:
     """A fault of the runner's as the contract has it."""
-    if fault.code == "stale":
+    if fault.code in ("stale", "moved"):
         return _stale(verb, [str(path) for path in fault.head.get("stale") or ()] or [fault.reason])
     if fault.code == "absent":
         kind = UndoUnavailable if verb == "undo" else CallUnknown

@@ -36,7 +36,7 @@ class OutpostLost(Exception):
 
 
 class NoRunner(Exception):
-    """The host cannot run the runner: there is no Python on it."""
+    """The host cannot run the runner: there is no Python on it, or no place of this user's own for its runs."""
 
 
 class RunnerFault(Exception):
@@ -173,7 +173,7 @@ def _unheard(_head: Head, _body: bytes) -> None:
 async def open_outpost(connection: asyncssh.SSHClientConnection, exec_: Exec, open_seconds: float) -> Outpost:
     """Send the runner to the host and hear its hello.
 
-    Raises asyncssh.ChannelOpenError where no session is free, NoRunner where the host has no Python, and Faulted where
+    Raises asyncssh.ChannelOpenError where no session is free, NoRunner where the host cannot run it, and Faulted where
     the road or the program fails. Nothing is left behind where it does.
     """
     outpost = Outpost(exec_.marker)
@@ -191,6 +191,8 @@ async def open_outpost(connection: asyncssh.SSHClientConnection, exec_: Exec, op
         raise unreachable(f"the runner did not start: {outpost.said or fault}") from None
     except (OSError, asyncssh.Error, TimeoutError, RunnerFault) as fault:
         outpost.close()
+        if isinstance(fault, RunnerFault) and fault.code == "unavailable":
+            raise NoRunner(fault.reason) from None
         raise unreachable(f"the runner did not start: {describe(fault)}") from None
     except asyncio.CancelledError:
         outpost.close()

@@ -133,7 +133,10 @@ def _is_there(site: WorkSite, real: str, found: os.stat_result, content: WorkCon
     """Whether the same bytes are there already, under the same mode."""
     if (found.st_size, stat.S_IMODE(found.st_mode)) != (content.size, mode):
         return False
-    return site.sha256(real) == content.sha256
+    try:
+        return site.sha256(real) == content.sha256
+    except WorkRefused:
+        return False  # what may not be read may still be replaced
 
 
 def _missing_folders(site: WorkSite, real: str, create: bool) -> List[str]:
