@@ -12,6 +12,7 @@ import pytest
 from home import open_home, staged_in
 from interlock.records import CallRow, Life
 from interlock.trail import Step
+from killed_server import WRITTEN
 
 pytestmark = pytest.mark.anyio
 
@@ -104,3 +105,38 @@ async def test_a_staged_call_is_found_again_and_lands_once_or_waits(tmp_path: Pa
                 )
                 assert done["ok"], done
                 assert _count(tmp_path) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the whole root is staged by root")
+@pytest.mark.parametrize(("step", "moment"), PLACES, ids=str)
+async def test_a_file_is_the_old_or_the_new_one_and_the_answer_agrees(tmp_path: Path, step: Step, moment: str) -> None:
+    target = tmp_path / "sandbox" / "conf"
+    target.parent.mkdir()
+    target.write_text("old\n")
+    _kill_at(tmp_path, step, moment, "file")
+    assert target.read_text() in ("old\n", WRITTEN)
+    async with open_home(tmp_path, settings=staged_in(tmp_path)) as home, asyncio.timeout(WAIT_SECONDS):
+        rows = await home.app.store.calls()
+        while any(row.life in (Life.DISPATCHED, Life.UNKNOWN) for row in rows):
+            await asyncio.sleep(0.05)
+            rows = await home.app.store.calls()
+        assert (await home.app.store.verify_chain()).ok
+        landed = target.read_text() == WRITTEN
+        assert landed or target.read_text() == "old\n"
+        assert len(rows) == 1 or not landed
+        for row in rows:
+            assert (row.state.value == "succeeded") == landed, row.state
+            assert landed or row.state.value in ("cancelled", "held"), row
+            if row.state.value == "held":
+                done = await home.call(
+                    "call_commit", call_id=row.call_id, writes=[str(target)], intent="Land what was found"
+                )
+                assert done["ok"], done["error"]
+            if row.state.value in ("succeeded", "held"):
+                assert target.read_text() == WRITTEN
+                stored = (await home.call("call_status", call_id=row.call_id))["result"]
+                assert stored["bytes"] == len(WRITTEN)
+                undone = await home.call("call_undo", call_id=row.call_id, intent="Back to what it was")
+                assert undone["ok"], undone["error"]
+                assert target.read_text() == "old\n"
+        assert not [path for path in target.parent.iterdir() if "interlock" in path.name]
