@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
-import shutil
 import stat
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +28,6 @@ FIRST_NS = 1_600_000_000_123_456_789
 async def home(tmp_path: Path) -> AsyncIterator[Home]:
     async with open_home(tmp_path, settings=staged_in(tmp_path)) as made:
         yield made
-
-
-@pytest.fixture
-def outside() -> Iterator[Path]:
-    """A folder of the host that is not the workspace."""
-    folder = Path(tempfile.mkdtemp(prefix="interlock-test-", dir="/srv"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def sha(data: bytes) -> str:
@@ -134,7 +123,7 @@ async def test_a_preview_changes_nothing_and_exactly_that_is_landed(home: Home, 
     assert (status["state"], status["undo"]["available"]) == ("succeeded", True), status
     own = {name: value for name, value in shown["result"].items() if name not in ("held", "diff")}
     assert status["result"] == own
-    undone = await home.call("call_undo", call_id=shown["call_id"], intent="It was not wanted")
+    undone = await home.call("call_undo", call_id=done["call_id"], intent="It was not wanted")
     assert undone["ok"], undone["error"]
     assert picture(home.scratch) == before
 
@@ -324,44 +313,6 @@ async def test_a_tree_of_many_files_goes_and_comes_back(home: Home) -> None:
     undone = await home.call("call_undo", call_id=done["call_id"], intent="It was needed")
     assert undone["ok"], undone["error"]
     assert picture(home.scratch) == before
-
-
-async def test_a_human_decides_on_the_diff_and_the_answer_is_the_tools_own(home: Home, outside: Path) -> None:
-    target = old_file(outside / "app.conf")
-    asked = await home.call("file_write", path=str(target), content="new\n", intent=WHY)
-    assert (asked["state"], asked["error"]["code"]) == ("held", "APPROVAL_REQUIRED"), asked
-    assert target.read_text() == "old\n"
-    row = await home.app.store.approval(asked["result"]["approval_id"])
-    assert row is not None
-    assert "+new" in row.summary
-    await home.app.approve(row.approval_id, approve=True, by="a human", reason="looked at the diff")
-    async with asyncio.timeout(10):
-        while (status := await home.call("call_status", call_id=asked["call_id"], wait_seconds=2))["state"] == "held":
-            pass
-    assert status["state"] == "succeeded", status
-    assert target.read_text() == "new\n"
-    assert (status["result"]["sha256"], status["result"]["mode"]) == (sha(b"new\n"), "0640")
-    assert status["undo"]["available"]
-
-
-async def test_a_denied_change_is_gone_and_changed_nothing(home: Home, outside: Path) -> None:
-    target = old_file(outside / "app.conf")
-    asked = await home.call("file_write", path=str(target), content="new\n", intent=WHY)
-    await home.app.approve(asked["result"]["approval_id"], approve=False, by="a human", reason="no")
-    async with asyncio.timeout(10):
-        while (status := await home.call("call_status", call_id=asked["call_id"], wait_seconds=2))["state"] == "held":
-            pass
-    assert status["error"]["code"] == "APPROVAL_DENIED", status
-    assert target.read_text() == "old\n"
-
-
-async def test_a_secret_place_is_not_copied_out_whatever_would_land(home: Home) -> None:
-    done = await home.call(
-        "file_move", path="/etc/shadow", destination=f"{home.scratch}/copy", action="copy", intent=WHY, mode="preview"
-    )
-    assert done["error"]["code"] in ("POLICY_DENIED", "APPROVAL_REQUIRED"), done
-    assert done["state"] != "held"
-    assert list(home.scratch.iterdir()) == []
 
 
 async def test_the_same_content_once_more_is_a_success_that_changes_nothing(home: Home) -> None:
