@@ -224,6 +224,15 @@ def test_a_put_whose_worker_was_killed_is_made_ready_again(helper: Helpers, work
     assert [change["op"] for change in made["changes"]] == ["create"]
 
 
+def test_what_is_held_longer_than_anybody_would_land_it_goes(helper: Helpers, place: str, work: Path, run: str) -> None:
+    one = helper()
+    put(one, run, work, b"x", kind="write", path=f"{work}/x")
+    assert one.ask("expire", days=0, held_days=1, age_seconds_min=0)["removed"] == 0
+    assert one.ask("expire", days=0, held_days=0)["removed"] == 1
+    assert not Path(place, run).exists()
+    assert tree(work) == {}
+
+
 @pytest.mark.parametrize("step", ["put-begun", "put-ready", "put-ended"])
 def test_a_put_that_was_killed_at_any_step_is_made_ready_once(helper: Helpers, work: Path, run: str, step: str) -> None:
     (work / "x").write_text("old\n")
