@@ -335,7 +335,7 @@ class LayerReading:
         now = kind_of_mode(over.st_mode)
         equal = now == was["kind"] and is_equal(up, low, name, over, under)
         metas = meta_of(under, place_of(low, name)), meta_of(over, place_of(up, name))
-        detail = meta_detail(*metas, times=equal and now == "file")
+        detail = meta_detail(*metas, times=equal and now in ("file", "link"))
         if equal and not detail:
             return
         if now != was["kind"]:
