@@ -18,7 +18,7 @@ FOUND_PERCENT_MIN = 99
 ALARMS_PERCENT_MAX = 1
 
 
-def tallies(program: str, *words: str) -> list[dict[str, Any]]:
+def tallies(program: str, *words: str, seconds_max: float = RUN_SECONDS) -> list[dict[str, Any]]:
     """What a seeded program of the tests counts, a line for each part. What it got wrong goes to standard error."""
     paths = os.pathsep.join((str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")))
     done = subprocess.run(
@@ -27,7 +27,7 @@ def tallies(program: str, *words: str) -> list[dict[str, Any]]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
-        timeout=RUN_SECONDS,
+        timeout=seconds_max,
         check=True,
     )
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

@@ -82,7 +82,7 @@ async def _asked_until_known(link: Link, live: Live, verb: str, head: Head, limi
         try:
             return await outpost.ask(verb, head, timeout_seconds=LANDING_SECONDS_MAX)
         except RunnerFault as fault:
-            return _not_said(fault, head) if verb == "land" and fault.code in _UNSURE else refusal_of(fault, verb)
+            return _not_said(fault, verb, head) if fault.code in _UNSURE[verb] else refusal_of(fault, verb)
         except (OutpostLost, TimeoutError):
             sent = True
         while sent:
@@ -94,12 +94,12 @@ async def _asked_until_known(link: Link, live: Live, verb: str, head: Head, limi
                 await asyncio.sleep(AGAIN_SECONDS)
 
 
-_UNSURE = ("unavailable", "internal")  # what broke may have broken after something had landed
+_UNSURE = {"land": ("unavailable", "internal"), "undo": ("internal",)}  # it may have broken after something was changed
 
 
-def _not_said(fault: RunnerFault, head: Head) -> Refusal:
-    """A landing that failed on its host without saying where: it is asked for again, and never taken for undone."""
-    reason = f"the host could not say what became of the landing: {fault.reason or fault.code}"
+def _not_said(fault: RunnerFault, verb: str, head: Head) -> Refusal:
+    """What failed on its host without saying where: it is asked for again, and never taken for not done."""
+    reason = f"the host could not say what became of the {verb}: {fault.reason or fault.code}"
     return OutcomeUnknown(reason=reason, call_id=str(head["run"]))
 
 

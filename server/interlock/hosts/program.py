@@ -20,10 +20,10 @@ from interlock.hosts.wire import Exec
 
 # In this order, so that each part finds the names it needs; a test holds that none is left out.
 PARTS = (
-    "kernel", "layout", "masks", "building", "room", "probe",
+    "steps", "kernel", "layout", "masks", "building", "room", "probe",
     "tree", "copying", "contents", "changes", "acts", "preparing", "landing", "undoing",
     "measuring", "filework", "fileplans",
-    "frames", "steps", "rundirs", "recording", "orders", "ending", "spooling", "services", "launching", "supervise",
+    "frames", "rundirs", "recording", "orders", "ending", "spooling", "services", "launching", "supervise",
     "measured", "starting", "spares", "following", "working", "settling", "putting", "jobs", "lines", "looping",
     "serving",
 )  # fmt: skip

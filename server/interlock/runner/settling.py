@@ -28,7 +28,10 @@ def land_run(rundir: str, digest: str, image_bytes_max: int) -> Dict[str, Any]:
         raise RunFault("absent", "nothing of this run waits to land")
     if record["digest"] != digest:
         raise RunFault("stale", "the diff of this run is another one")
-    result = land(rundir, record, image_bytes_max)
+    try:
+        result = land(rundir, record, image_bytes_max)
+    except OSError as fault:
+        raise _broken_off("landing", fault)
     if result["state"] == "landed":
         with Landing(rundir, "landing"):  # who asks for it at the same time must not see it vanish file by file
             drop_layers(rundir, record["store"])
@@ -59,7 +62,15 @@ def undo_run(rundir: str, force: str) -> Dict[str, Any]:
     """Put back what a run's landing changed. Raises LayerFault, RunFault."""
     if read_run_file(rundir, "changes.json") is None:
         raise RunFault("absent", "nothing of this run has landed")
-    return undo(rundir, force)
+    try:
+        return undo(rundir, force)
+    except OSError as fault:
+        raise _broken_off("undo", fault)
+
+
+def _broken_off(what: str, fault: OSError) -> RunFault:
+    """A full disk here is not one that was met before anything had changed: how far it got, the next asking finds."""
+    return RunFault("internal", "the %s broke off: %s" % (what, fault))
 
 
 def discard_run(rundir: str) -> Dict[str, Any]:

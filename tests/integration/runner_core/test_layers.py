@@ -93,6 +93,21 @@ def test_a_landing_outlives_its_connection(helper: Helpers, work: Path, run: str
     assert helper().ask("land", run=run, digest=answer["layer"])["state"] == "landed"
 
 
+@pytest.mark.parametrize("verb", ["land", "undo"])
+def test_a_disk_that_is_full_after_the_change_is_not_told_like_one_before_it(
+    verb: str, helper: Helpers, work: Path, run: str
+) -> None:
+    first, broken = helper(), helper(faults="landing-settled=raise:28")
+    answer = staged(first, run, work, "echo new > new")
+    asked = {"land": {"run": run, "digest": answer["layer"]}, "undo": {"run": run}}
+    if verb == "undo":
+        first.ask("land", **asked["land"])
+    assert broken.ask(verb, **asked[verb])["fault"] == "internal"
+    assert tree(work) == ({"new": "new\n"} if verb == "land" else {})
+    assert first.ask(verb, **asked[verb])["state"] == f"{verb}ed".replace("undoed", "undone")
+    assert tree(work) == ({"new": "new\n"} if verb == "land" else {})
+
+
 def test_a_landing_whose_target_changed_lands_nothing(helper: Helpers, work: Path, run: str) -> None:
     (work / "old").write_text("old\n")
     one = helper()
