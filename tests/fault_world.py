@@ -89,7 +89,10 @@ class Run:
         return [f"{pid} {_state(pid)} {_read(pid, 'cmdline')[:60]!r}" for pid in sorted(found)]
 
     def helpers(self) -> list[int]:
-        return [pid for pid in self.family() if pid in descendants(self.world.sshd.process.pid)]
+        """Those whom the SSH server started; what they started themselves is not meant."""
+        family = self.family()
+        below = set(descendants(self.world.sshd.process.pid))
+        return [pid for pid in family if pid in below and _parent(pid) not in family]
 
     def supervisors(self) -> list[int]:
         helpers = set(self.helpers())
@@ -263,6 +266,11 @@ def _read(pid: int, name: str) -> bytes:
 
 def _state(pid: int) -> str:
     return _read(pid, "stat").rpartition(b")")[2].decode()[1:2]
+
+
+def _parent(pid: int) -> int:
+    fields = _read(pid, "stat").rpartition(b")")[2].split()
+    return int(fields[1]) if fields else 0
 
 
 def _cwd(pid: int) -> str:

@@ -10,6 +10,7 @@ import json
 import mmap
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,13 +23,16 @@ from interlock.app import open_app
 from interlock.config.embedded import embedded
 from interlock.hosts import link
 from interlock.hosts.program import runner_exec
+from interlock.ports import Executed
 from interlock.records import ApprovalState, CallRow, Life
 from interlock.settings import HostSettings, Limits, Settings
+from interlock.ticket import Ticket
 from interlock.trail import Step
 
 CALL_SECONDS_MAX = 60.0
-RECOVER_SECONDS_MAX = 60.0
-UNKNOWN_SECONDS_MAX = 15.0  # so long an unknown outcome is asked about again, before it counts as one that stays
+RECOVER_SECONDS_MAX = 70.0
+CONCLUDED_SECONDS_MAX = 50.0
+ASKED_MIN = 2  # so often a host is asked about an unknown outcome before it counts as one that stays
 LIMITS = Limits(
     connect_timeout_seconds=3.0,
     login_timeout_seconds=3.0,
@@ -137,13 +141,13 @@ def find_again(case: Case, spot: Spot, host: HostSettings) -> None:
 
     async def living() -> None:
         spot.use_runner("")
-        recovering.AGAIN_SECONDS = 1.0
+        asked = _count_questions()
         async with (
             asyncio.timeout(RECOVER_SECONDS_MAX),
             open_app(spot.settings(case, host)) as app,
         ):
             home = Home(app, spot.work)
-            rows = await _concluded(home)
+            rows = await _concluded(home, asked)
             told: dict[str, Any] = {"calls": [{**_told(row), "approved": await _will_lapse(home, row)} for row in rows]}
             told["lines"] = lines_of(spot)
             if case.kind != "fails":
@@ -154,7 +158,22 @@ def find_again(case: Case, spot: Spot, host: HostSettings) -> None:
     asyncio.run(living())
 
 
-async def _concluded(home: Home) -> list[CallRow]:
+def _count_questions() -> Counter[str]:
+    """Let this process ask again after a second, and count how often it asked about each call."""
+    asked: Counter[str] = Counter()
+    ask = recovering.Recovering._asked
+
+    async def counted(self: recovering.Recovering, ticket: Ticket) -> Executed:
+        found = await ask(self, ticket)
+        asked[ticket.call.call_id] += 1
+        return found
+
+    recovering.AGAIN_SECONDS = 1.0
+    recovering.Recovering._asked = counted
+    return asked
+
+
+async def _concluded(home: Home, asked: Counter[str]) -> list[CallRow]:
     began = time.monotonic()
     while True:
         rows = [row for row in await home.app.store.calls() if row.tool == "shell_run"]
@@ -166,9 +185,10 @@ async def _concluded(home: Home) -> list[CallRow]:
         running = home.app.live.running()
         if not running and not lives & {Life.AWAITING, Life.DISPATCHED, Life.UNKNOWN}:
             return rows
-        if not running and Life.UNKNOWN in lives and waited > UNKNOWN_SECONDS_MAX:
+        unknown = [row.call_id for row in rows if row.life is Life.UNKNOWN]
+        if not running and unknown and all(asked[call_id] >= ASKED_MIN for call_id in unknown):
             return rows
-        if waited > RECOVER_SECONDS_MAX / 2:
+        if waited > CONCLUDED_SECONDS_MAX:
             return rows
         await asyncio.sleep(0.1)
 
