@@ -143,6 +143,24 @@ async def test_a_command_that_failed_lands_nothing(home: Home) -> None:
     assert not (home.scratch / "half").exists()
 
 
+async def test_a_command_that_a_signal_ended_is_no_success_and_lands_nothing(home: Home) -> None:
+    half = home.scratch / "half"
+    done = await home.call("shell_run", command="echo x > half; kill -9 $$", writes=[str(half)], intent="Die halfway")
+    if done["state"] == "awaiting_approval":
+        await home.app.approve(done["result"]["approval_id"], approve=True, by="a human", reason="")
+        done = await home.call("call_status", call_id=done["call_id"], wait_seconds=10)
+    assert (done["state"], done["error"]["code"]) == ("failed", "COMMAND_FAILED"), done
+    assert done["result"]["exit_code"] == 128 + 9
+
+
+async def test_a_script_that_a_signal_ended_in_its_layer_lands_nothing(home: Home) -> None:
+    half = home.scratch / "half"
+    script = "python3 -c 'import os; open(\"half\", \"w\").write(\"x\"); os.kill(os.getppid(), 9)'; true"
+    done = await home.call("shell_run", command=script, writes=[str(half)], intent="Die halfway")
+    assert (done["state"], done["error"]["code"]) == ("failed", "COMMAND_FAILED"), done
+    assert not half.exists()
+
+
 async def test_a_human_decides_on_the_measured_change_and_it_lands_once(home: Home, outside: Path) -> None:
     target = outside / "app.conf"
     target.write_text("old\n")

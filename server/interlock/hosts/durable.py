@@ -40,6 +40,7 @@ STOP_SECONDS_MAX = 15.0
 AFTER_TIMEOUT_SECONDS = (
     20.0  # the runner ends a run that is out of time by itself; this much later it is not waited for
 )
+SIGNALLED = 128
 AGAIN_SECONDS = 0.2
 AGAIN_SECONDS_MAX = 5.0
 
@@ -251,7 +252,7 @@ class DurableRun:
         end: Mapping[str, Json] = reply.head["end"]
         refusal = self._judged(end, by) or self._unmeasured(end)
         measured = measured_of(reply.head, self._run.bounds.level) if refusal is None or end["began"] else Measured()
-        return Executed(self._result(end["exit_code"]), refusal, started=bool(end["began"]), measured=measured)
+        return Executed(self._result(_exit_code(end)), refusal, started=bool(end["began"]), measured=measured)
 
     def _judged(self, end: Mapping[str, Json], by: str) -> Refusal | None:
         why, reason = str(end["why"]), str(end.get("reason", ""))
@@ -268,7 +269,9 @@ class DurableRun:
                 return ContainmentUnavailable(reason=f"{reason}; nothing ran")
             case "lost":
                 return OutcomeUnknown(reason=reason or "its supervisor ended", call_id=self._run.call_id)
-        code = end["exit_code"]
+        code = _exit_code(end)
+        if code is None:
+            return OutcomeUnknown(reason="its end was not seen", call_id=self._run.call_id)
         return CommandFailed(reason=f"it ended with exit code {code}") if code else None
 
     def _unmeasured(self, end: Mapping[str, Json]) -> Refusal | None:
@@ -312,6 +315,12 @@ class DurableRun:
 
 class _NeverBegan(Exception):
     """The host never began this run, and its id is taken now."""
+
+
+def _exit_code(end: Mapping[str, Json]) -> int | None:
+    """As a shell says it: what a signal ended has a code too. None where nobody saw an end, or it was not let begin."""
+    code, number = end["exit_code"], int(end.get("signal") or 0)
+    return SIGNALLED + number if code is None and number else code
 
 
 def _what_is_known(known: Mapping[str, Json]) -> str:
