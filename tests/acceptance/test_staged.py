@@ -155,7 +155,7 @@ async def test_a_command_that_a_signal_ended_is_no_success_and_lands_nothing(hom
 
 async def test_a_script_that_a_signal_ended_in_its_layer_lands_nothing(home: Home) -> None:
     half = home.scratch / "half"
-    script = "python3 -c 'import os; open(\"half\", \"w\").write(\"x\"); os.kill(os.getppid(), 9)'; true"
+    script = 'python3 -c \'import os; open("half", "w").write("x"); os.kill(os.getppid(), 9)\'; true'
     done = await home.call("shell_run", command=script, writes=[str(half)], intent="Die halfway")
     assert (done["state"], done["error"]["code"]) == ("failed", "COMMAND_FAILED"), done
     assert not half.exists()

@@ -127,6 +127,8 @@ def refusal_of(fault: RunnerFault, verb: str) -> Refusal:
     """A fault of the runner's as the contract has it."""
     if fault.code == "stale":
         return _stale(verb, [str(path) for path in fault.head.get("stale") or ()] or [fault.reason])
+    if fault.code == "moved":
+        return StaleState(reason=f"{fault.reason}; nothing was changed")
     if fault.code == "absent":
         kind = UndoUnavailable if verb == "undo" else CallUnknown
         return kind(reason=fault.reason or "the host keeps nothing of this call any more")

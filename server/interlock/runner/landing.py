@@ -29,7 +29,7 @@ from interlock.runner.preparing import (
     shut_folders,
     sync_new,
 )
-from interlock.runner.tree import ABSENT_ERRNOS, LayerFault, layer_fault, seal_tree, stat_at
+from interlock.runner.tree import ABSENT_ERRNOS, LayerFault, is_same, layer_fault, seal_tree, stat_at
 
 
 def land(rundir: str, record: Dict[str, Any], image_bytes_max: int) -> Dict[str, Any]:
@@ -153,7 +153,8 @@ def _is_sealed(landing: Landing, act: Act, seal: str) -> bool:
     if act["how"] == "meta" and act["old"]["kind"] == "directory":
         return meta_seal(act["meta_new"]) == seal
     try:
-        return bool(seal_tree(folder, name, ours=not act["move"]).text() == seal)
+        now = seal_tree(folder, name, ours=not act["move"]).text()
+        return now == seal or now == (landing.read("resealed") or {}).get(act["path"])
     except FileNotFoundError:
         return False
 
@@ -223,6 +224,8 @@ def _backward(landing: Landing, plan: Dict[str, Any]) -> Dict[str, Any]:
         theirs += take_back(landing.folders, act)
         landing_step("taken-back")
     set_modes(landing, plan["shut"], MODE_BEFORE)
+    _note_seals(landing, plan["acts"])
+    _note_times(landing, plan["acts"], known=False)
     landing.sync_parents(plan["parents"])
     landing_step("restored")
     stale = sorted(set(why.get("stale", []) + theirs))
@@ -230,7 +233,31 @@ def _backward(landing: Landing, plan: Dict[str, Any]) -> Dict[str, Any]:
     if why.get("fault") and not theirs:
         result.update(state="failed", fault=why["fault"], reason=why["reason"])
     landing.write("done", {"result": result, "acts": [], "kept": bool(theirs)})
-    return _ended(landing, plan, result, keep=bool(theirs))
+    _ended(landing, plan, result, keep=bool(theirs))
+    if not theirs:
+        _note_times(landing, plan["acts"], known=True)
+    return result
+
+
+def _note_seals(landing: Landing, acts: List[Act]) -> None:
+    """What came back into its layer has another change time for that alone: it can land later."""
+    seals = {}
+    for act in acts:
+        if act.get("from") and act["from"] == act["source"] and act["new"]["kind"] != "directory":
+            back = landing.folders.find(act["source"])
+            if is_same(act["new"], back, changed_time=False):
+                seals[act["path"]] = seal_tree(*landing.folders.at(act["source"]), ours=not act["move"]).text()
+    landing.write("resealed", seals)
+
+
+def _note_times(landing: Landing, acts: List[Act], known: bool) -> None:
+    """The same of what lies in its place again: noted ahead, while our second names change the time once more."""
+    times = landing.read("rebased") or {}
+    for act in acts:
+        now = landing.folders.find(act["path"]) if act["old"] is not None else None
+        if now is not None and is_same(act["old"], now, changed_time=False):
+            times[str(now["ino"])] = now["ctime_ns"] if known else 0
+    landing.write("rebased", times)
 
 
 def _settled(landing: Landing, plan: Dict[str, Any]) -> Dict[str, Any]:

@@ -93,6 +93,21 @@ def test_a_landing_outlives_its_connection(helper: Helpers, work: Path, run: str
     assert helper().ask("land", run=run, digest=answer["layer"])["state"] == "landed"
 
 
+@pytest.mark.parametrize(
+    "command", ["echo more >> old; echo new > new", "rm old; mkdir -p old/a; echo 1 > old/a/b; ln -s a new"]
+)
+def test_what_was_taken_back_because_the_disk_was_full_lands_once_there_is_room(
+    command: str, helper: Helpers, work: Path, run: str
+) -> None:
+    (work / "old").write_text("old\n")
+    first, broken = helper(), helper(faults="landing-carried=raise:28")
+    answer = staged(first, run, work, command)
+    assert broken.ask("land", run=run, digest=answer["layer"])["fault"] == "no_space"
+    assert tree(work) == {"old": "old\n"}
+    assert first.ask("land", run=run, digest=answer["layer"])["state"] == "landed"
+    assert tree(work) == ({"old": "old\nmore\n", "new": "new\n"} if "more" in command else {"old/a/b": "1\n"})
+
+
 @pytest.mark.parametrize("verb", ["land", "undo"])
 def test_a_disk_that_is_full_after_the_change_is_not_told_like_one_before_it(
     verb: str, helper: Helpers, work: Path, run: str
