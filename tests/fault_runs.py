@@ -56,7 +56,7 @@ def one(here: World, case: Case) -> Verdict:
 def many(cases: Sequence[Case], jobs: int = JOBS) -> Iterator[Verdict]:
     """The verdicts on these cases as they come, from so many processes, each with a world of its own."""
     reading, writing = os.pipe()
-    pids = [_fork(cases[number::jobs], writing) for number in range(jobs)]
+    pids = [_fork(cases[number::jobs], reading, writing) for number in range(jobs)]
     os.close(writing)
     try:
         with os.fdopen(reading) as lines:
@@ -67,11 +67,12 @@ def many(cases: Sequence[Case], jobs: int = JOBS) -> Iterator[Verdict]:
         raise RuntimeError(f"processes of the harness ended with {ended}")
 
 
-def _fork(cases: Sequence[Case], writing: int) -> int:
+def _fork(cases: Sequence[Case], reading: int, writing: int) -> int:
     pid = os.fork()
     if pid:
         return pid
     status = 1
+    os.close(reading)  # with its last reader gone, this process ends too
     try:
         with world() as here:
             for case in cases:  # a line is shorter than what a pipe takes as one
