@@ -24,7 +24,7 @@ PARTS = (
     "tree", "copying", "contents", "changes", "acts", "preparing", "landing", "undoing",
     "measuring", "filework", "fileplans",
     "frames", "steps", "rundirs", "recording", "orders", "ending", "spooling", "services", "launching", "supervise",
-    "measured", "starting", "spares", "following", "working", "settling", "putting", "jobs", "lines", "looping",
+    "measured", "held", "starting", "spares", "following", "working", "settling", "putting", "jobs", "lines", "looping",
     "serving",
 )  # fmt: skip
 PYTHONS = ("python3", "/usr/libexec/platform-python", *(f"python3.{minor}" for minor in range(13, 5, -1)))

@@ -12,6 +12,7 @@ from interlock.runner.contents import content_diff
 from interlock.runner.layout import RoomFault
 from interlock.runner.measuring import Snapshot, compare, outside_links, snapshot
 from interlock.runner.probe import probe_remove
+from interlock.runner.recording import boot_id
 from interlock.runner.rundirs import RunFault, read_run_file, write_run_file
 from interlock.runner.tree import LayerFault
 
@@ -28,10 +29,15 @@ def measure_layers(rundir: str, order: Dict[str, Any], plan: Dict[str, Any], beg
     except (LayerFault, OSError) as fault:
         return {"observed": "none", "notes": ["the layer could not be read: %s" % fault]}
     if record["changes"]:
-        write_run_file(rundir, "changes.json", {**record, "store": plan["store"]}, durable=True)
+        hold_layers(rundir, record, plan["store"])
     else:
         drop_layers(rundir, plan["store"])
     return {"observed": "staged", "changes": len(record["changes"]), "scratch": record["scratch"]}
+
+
+def hold_layers(rundir: str, record: Dict[str, Any], store: str) -> None:
+    """Write the record of a diff that may land, with the boot in which its content is known to be what was read."""
+    write_run_file(rundir, "changes.json", {**record, "store": store, "boot": boot_id()}, durable=True)
 
 
 def look_before(order: Dict[str, Any]) -> Optional[Snapshot]:

@@ -9,9 +9,9 @@ import time
 from typing import Any, Dict
 
 from interlock.runner.fileplans import plan_work
-from interlock.runner.measured import drop_layers, told_changes
+from interlock.runner.measured import drop_layers, hold_layers, told_changes
 from interlock.runner.recording import begin_run, claim_run, end_run, own_identity, raise_fence, run_state, void_run
-from interlock.runner.rundirs import RunFault, write_run_file
+from interlock.runner.rundirs import RunFault
 from interlock.runner.starting import no_beginning
 
 PUT_CHANGES_TOLD_MAX = 1000
@@ -64,7 +64,7 @@ def _made_ready(rundir: str, work: Dict[str, Any], content: bytes) -> Dict[str, 
         more = {name: value for name, value in record.items() if name not in ("fault", "reason")}
         raise RunFault(record["fault"], record["reason"], **more)
     if record["changes"]:
-        write_run_file(rundir, "changes.json", {**record, "store": rundir}, durable=True)
+        hold_layers(rundir, record, rundir)
     end = {
         **no_beginning({"level": "staged", "network": "none"}, "", ""), "began": True, "observed": "staged",
         "changes": len(record["changes"]), "scratch": 0, "result": record["result"],

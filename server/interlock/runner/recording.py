@@ -74,6 +74,12 @@ def begin_run(rundir: str, supervisor: Record) -> int:
     return record
 
 
+def add_to_run(record: int, facts: Record) -> None:
+    """Add what is known by now to the record of a run that began, durably. Raises OSError."""
+    write_all(record, b"\n" + _line(facts))
+    os.fdatasync(record)
+
+
 def end_run(rundir: str, record: int, end: Record) -> None:
     """Add the end, make it durable, show it. Raises OSError; it may be tried again."""
     write_all(record, b"\n" + _line({"end": end}))

@@ -5,11 +5,12 @@ import time
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
 from interlock.runner.ending import end_leftovers
+from interlock.runner.held import require_content
 from interlock.runner.landing import land, recover, recover_landing
 from interlock.runner.measured import drop_layers, told_changes
 from interlock.runner.preparing import Landing
 from interlock.runner.probe import probe_remove
-from interlock.runner.recording import run_record, run_state
+from interlock.runner.recording import boot_id, run_record, run_state
 from interlock.runner.rundirs import RUN_ID, RunFault, read_run_file, write_run_file
 from interlock.runner.services import control_service
 from interlock.runner.undoing import recover_undo, undo
@@ -28,6 +29,8 @@ def land_run(rundir: str, digest: str, image_bytes_max: int) -> Dict[str, Any]:
         raise RunFault("absent", "nothing of this run waits to land")
     if record["digest"] != digest:
         raise RunFault("stale", "the diff of this run is another one")
+    if record.get("boot") != boot_id() and not is_landing(rundir):
+        require_content(record)
     result = land(rundir, record, image_bytes_max)
     if result["state"] == "landed":
         with Landing(rundir, "landing"):  # who asks for it at the same time must not see it vanish file by file

@@ -36,7 +36,7 @@ def supervise_run(rundir: str, order: Dict[str, Any], body: bytes, pipe: int, ab
         except Exception as fault:  # noqa: BLE001 - whatever it is, the run has no room
             refuse(rundir, order, fault, pipe)
         else:
-            see_through(rundir, order, body, launched, pipe)
+            see_through(rundir, order, body, launched, pipe, abilities)
             serve_orders(order, pipe)
     finally:
         os._exit(0)
@@ -56,7 +56,7 @@ def wait_as_spare(order: Dict[str, Any], abilities: Dict[str, Any], place: str, 
             head, fitted, body = given
             if has_ended(launched):
                 launched = prepare(head["rundir"], fitted, abilities, waits=False)
-            see_through(head["rundir"], fitted, body, launched, pipe)
+            see_through(head["rundir"], fitted, body, launched, pipe, abilities)
             serve_orders(fitted, pipe)
     finally:
         os._exit(0)
@@ -72,7 +72,7 @@ def serve_orders(order: Dict[str, Any], pipe: int) -> None:
         head, order, body = given
         if has_ended(launched):
             launched = Launched(order, {}, waits=False)
-        see_through(head["rundir"], order, body, launched, pipe)
+        see_through(head["rundir"], order, body, launched, pipe, {})
 
 
 def has_ended(launched: Launched) -> bool:
@@ -97,12 +97,44 @@ def next_order(pipe: int) -> Optional[Given]:
 
 
 def prepare(rundir: str, order: Dict[str, Any], abilities: Dict[str, Any], waits: bool) -> Launched:
-    """The order's command, made ready in its room. Raises what the room raises."""
-    plan = {} if order["level"] == "none" else plan_room(order, abilities, rundir)
+    """The order's command, made ready in its room. Raises what the room raises, where it does so twice."""
+    if order["level"] == "none":
+        return Launched(order, {}, waits)
+    try:
+        plan = plan_room(order, abilities, rundir)
+    except RoomFault as fault:
+        if fault.code != "room":
+            raise
+        plan = plan_room(order, abilities, rundir)
     return Launched(order, plan, waits)
 
 
-def see_through(rundir: str, order: Dict[str, Any], body: bytes, launched: Launched, pipe: int) -> None:
+def carry_through(
+    rundir: str, order: Dict[str, Any], body: bytes, launched: Launched, pipe: int, abilities: Dict[str, Any]
+) -> Supervisor:
+    """Begin and follow the run to its end, in a second room where the first could not be built.
+
+    A mount that came or went between the plan and the building is no reason to refuse; in such a room nothing began.
+    """
+    supervisor = Supervisor(rundir, order, body, launched, pipe)
+    end = supervisor.carry_out()
+    if end["why"] != "room" or supervisor.record < 0:
+        return supervisor
+    launched.close()
+    drop_layers(rundir, launched.plan["store"])
+    try:
+        again = prepare(rundir, order, abilities, waits=False)
+    except RoomFault as fault:
+        end.update(why=fault.code, reason=str(fault))
+        return supervisor
+    supervisor = Supervisor(rundir, order, body, again, pipe, supervisor.record)
+    supervisor.carry_out()
+    return supervisor
+
+
+def see_through(
+    rundir: str, order: Dict[str, Any], body: bytes, launched: Launched, pipe: int, abilities: Dict[str, Any]
+) -> None:
     """Begin, follow and end the run; its end is on disk, and the helper told, when this returns."""
     try:
         before = look_before(order)
@@ -110,9 +142,9 @@ def see_through(rundir: str, order: Dict[str, Any], body: bytes, launched: Launc
         launched.end()
         refuse(rundir, order, fault, pipe)
         return
-    supervisor = Supervisor(rundir, order, body, launched, pipe)
     began_ns = time.time_ns() if hasattr(time, "time_ns") else int(time.time() * 1e9)
-    end = supervisor.carry_out()
+    supervisor = carry_through(rundir, order, body, launched, pipe, abilities)
+    launched, end = supervisor.launched, supervisor.end
     if end["began"] and order["level"] == "staged":
         end.update(measure_layers(rundir, order, launched.plan, began_ns))
     elif end["began"] and before is not None:

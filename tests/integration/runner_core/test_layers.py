@@ -1,14 +1,17 @@
 """Layers through the helper: held, landed, undone, discarded; by workers that outlive it. The disk is the witness."""
 
+import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from interlock.runner.tree import seal_tree
 from runner_channel import RunnerChannel
 
 from .conftest import eventually, names_in
@@ -249,3 +252,109 @@ def test_a_confined_run_never_writes_through_a_name_outside(helper: Helpers, pla
     assert (answer["end"]["why"], answer["end"]["began"]) == ("room", False)
     assert "another name" in answer["end"]["reason"]
     assert (work / "outside").read_text() == "whole\n"
+
+
+def test_a_mount_that_goes_between_the_plan_and_the_room_costs_a_second_room_and_not_the_run(
+    helper: Helpers, place: str, work: Path, run: str
+) -> None:
+    point = work / "mounted"
+    point.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "leaves", str(point)], check=True)
+    one = helper(faults="room-start=stall:1.0")
+    one.ask("hello")
+    asked = one.start(
+        run, "echo more > new; cat", b"in\n", level="staged", network="none", cwd=str(work), writes=[str(work)]
+    )
+    time.sleep(0.5)
+    subprocess.run(["umount", str(point)], check=True)
+    point.rmdir()
+    answer = one.wait(asked)
+    assert (answer["end"]["why"], answer["end"]["exit_code"], answer["stdout"]) == ("", 0, b"in\n"), answer["end"]
+    assert [change["path"] for change in answer["changes"]] == [f"{work}/new"]
+    assert one.ask("land", run=run, digest=answer["layer"])["state"] == "landed"
+    assert tree(work) == {"new": "more\n"}
+    assert not Path(place, run, "u").exists()
+
+
+def test_what_no_second_room_can_be_built_for_is_refused_and_leaves_nothing(
+    helper: Helpers, place: str, work: Path, run: str
+) -> None:
+    one = helper(faults="room-start=raise:5")
+    answer = staged(one, run, work, "echo new > new")
+    assert (answer["end"]["why"], answer["end"]["began"], answer["changes"]) == ("room", False, [])
+    assert tree(work) == {}
+    eventually(lambda: names_in(place, run) == ["ended"])
+
+
+# ── what is held is what was shown ───────────────────────────────────────────────────────────────────────────────────
+
+
+def changes_file(place: str, run: str) -> Path:
+    return Path(place, run, "changes.json")
+
+
+@pytest.mark.parametrize("tamper", ["content", "equal-size", "mode", "gone", "other", "inside"])
+def test_a_layer_that_was_touched_while_it_was_held_lands_nothing(
+    tamper: str, helper: Helpers, place: str, work: Path, run: str
+) -> None:
+    (work / "old").write_text("old\n")
+    one = helper()
+    answer = staged(one, run, work, "echo more >> old; echo new > new; mkdir tree; echo leaf > tree/leaf")
+    layer = Path(json.loads(changes_file(place, run).read_text())["sources"][f"{work}/new"])
+    looks = layer.stat()
+    if tamper == "content":
+        layer.write_text("something else\n")
+    elif tamper == "equal-size":
+        layer.write_text("wen\n")
+        os.utime(layer, ns=(looks.st_atime_ns, looks.st_mtime_ns))
+    elif tamper == "mode":
+        layer.chmod(0o4755)
+    elif tamper == "gone":
+        layer.unlink()
+    elif tamper == "other":
+        layer.rename(layer.with_name("aside"))
+        layer.write_text("new\n")
+    else:
+        (layer.parent / "tree" / "more").write_text("more\n")
+    told = one.ask("land", run=run, digest=answer["layer"])
+    assert (told["ok"], told["fault"]) == (False, "moved")
+    assert tree(work) == {"old": "old\n"}
+
+
+def after_a_crash(place: str, run: str, lost: Path | None) -> None:
+    """Make the run's record look as it does when the host came up again, the bytes of one file lost on the way."""
+    record = json.loads(changes_file(place, run).read_text())
+    record["boot"] = "of-before"
+    if lost is not None:
+        source = Path(record["sources"][str(lost)])
+        source.write_bytes(b"\0" * source.stat().st_size)
+        for path, text in record["sources"].items():  # a crash touches no inode's times as a write does
+            folder = os.open(Path(text).parent, os.O_RDONLY)
+            record["seals"][path] = seal_tree(folder, Path(text).name, ours=True).text()
+            os.close(folder)
+    changes_file(place, run).write_text(json.dumps(record))
+
+
+def test_a_layer_whose_bytes_were_lost_in_a_crash_of_the_host_lands_nothing(
+    helper: Helpers, place: str, work: Path, run: str
+) -> None:
+    (work / "old").write_text("old\n")
+    one = helper()
+    answer = staged(one, run, work, "echo more >> old; echo new > new")
+    after_a_crash(place, run, work / "new")
+    told = one.ask("land", run=run, digest=answer["layer"])
+    assert (told["ok"], told["fault"], str(work / "new") in told["reason"]) == (False, "moved", True)
+    assert tree(work) == {"old": "old\n"}
+
+
+def test_a_layer_that_came_through_a_crash_of_the_host_whole_lands(
+    helper: Helpers, place: str, work: Path, run: str
+) -> None:
+    (work / "old").write_text("old\n")
+    (work / "gone").write_text("gone\n")
+    one = helper()
+    command = "echo more >> old; mkdir -p tree/below; echo leaf > tree/below/leaf; ln -s below/leaf tree/link; rm gone"
+    answer = staged(one, run, work, command)
+    after_a_crash(place, run, None)
+    assert one.ask("land", run=run, digest=answer["layer"])["state"] == "landed"
+    assert tree(work) == {"old": "old\nmore\n", "tree/below/leaf": "leaf\n", "tree/link": "leaf\n"}
