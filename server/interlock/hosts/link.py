@@ -12,6 +12,7 @@ import asyncssh
 from interlock.hosts.channel import CommandChannel, Sink, open_channel
 from interlock.hosts.faults import Faulted, describe, no_files, unreachable
 from interlock.hosts.gate import SessionGate
+from interlock.hosts.hellos import Hellos
 from interlock.hosts.outpost import NoRunner, Outpost, OutpostLost, RunnerFault, open_outpost
 from interlock.hosts.program import runner_exec
 from interlock.hosts.waiting import WaitingShell
@@ -63,6 +64,7 @@ class Link:
         self._live: Live | None = None
         self._connecting: asyncio.Task[Live] | None = None
         self._tidying: asyncio.Task[None] | None = None
+        self._hellos = Hellos()
         keeps_sftp = host.sessions_max >= SFTP_SHARED_SESSIONS_MIN
         self._keeps_sftp = keeps_sftp
         # The runner is used where something is to be contained; every other command has a shell of its own.
@@ -145,7 +147,7 @@ class Link:
     async def _send_runner(self, live: Live) -> Outpost:
         try:
             exec_ = runner_exec(self.host.become)
-            outpost = await open_outpost(live.connection, exec_, self._limits.connect_timeout_seconds)
+            outpost = await open_outpost(live.connection, exec_, self._limits.connect_timeout_seconds, self._hellos)
         except asyncssh.ChannelOpenError:
             if live.lost.is_set() or live.connection.is_closed():
                 self.drop(live)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import asyncssh
 
 from interlock.hosts.faults import describe, unreachable
+from interlock.hosts.hellos import Hellos
 from interlock.hosts.program import program
 from interlock.hosts.wire import AfterMarker, Exec
 from interlock.runner.frames import FrameBroken, FrameReader, encode_frame
@@ -58,8 +59,9 @@ class _Asked:
 class Outpost(asyncssh.SSHClientSession[bytes]):
     """The runner as it is reached over one channel. `hello` is what it said of its host."""
 
-    def __init__(self, marker: bytes) -> None:
+    def __init__(self, marker: bytes, hellos: Hellos | None = None) -> None:
         self._filter = AfterMarker(marker)
+        self._hellos = hellos or Hellos()
         self._frames = FrameReader()
         self._chan: asyncssh.SSHClientChannel[bytes] | None = None
         self._asked: dict[int, _Asked] = {}
@@ -124,11 +126,14 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
         self._asked[number] = asked
         try:
             self._chan.write(encode_frame({**head, "n": number, "do": do}, body))
-            return await asked.done
+            reply = await asked.done
         except OSError as fault:
             raise OutpostLost(describe(fault)) from None
         finally:
             self._asked.pop(number, None)
+        if (reply.head.get("end") or {}).get("why") == "room":
+            self._hellos.forget()
+        return reply
 
     def close(self) -> None:
         """Close the channel; the runner ends with it, what it started does not."""
@@ -168,19 +173,22 @@ def _unheard(_head: Head, _body: bytes) -> None:
     """Nobody listens to the events of a request that is only waited for."""
 
 
-async def open_outpost(connection: asyncssh.SSHClientConnection, exec_: Exec, open_seconds: float) -> Outpost:
-    """Send the runner to the host and hear its hello.
+async def open_outpost(
+    connection: asyncssh.SSHClientConnection, exec_: Exec, open_seconds: float, hellos: Hellos | None = None
+) -> Outpost:
+    """Send the runner to the host and hear its hello; `hellos` holds what the one before it said.
 
     Raises asyncssh.ChannelOpenError where no session is free, NoRunner where the host has no Python, and Faulted where
     the road or the program fails. Nothing is left behind where it does.
     """
-    outpost = Outpost(exec_.marker)
+    hellos = hellos or Hellos()
+    outpost = Outpost(exec_.marker, hellos)
     sent = program()
     try:
         async with asyncio.timeout(open_seconds):
             await connection.create_session(lambda: outpost, exec_.line, encoding=None)
             outpost.send(sent.packed)
-        hello = await outpost.ask("hello", timeout_seconds=HELLO_SECONDS_MAX)
+        hello = await outpost.ask("hello", hellos.known(), timeout_seconds=HELLO_SECONDS_MAX)
     except asyncssh.ChannelOpenError:
         raise
     except OutpostLost as fault:
@@ -196,5 +204,6 @@ async def open_outpost(connection: asyncssh.SSHClientConnection, exec_: Exec, op
     if hello.head.get("digest") != sent.digest:
         outpost.close()
         raise unreachable("the runner that answered is not the one that was sent")
+    hellos.keep(hello.head)
     outpost.hello = hello.head
     return outpost

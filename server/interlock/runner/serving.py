@@ -19,7 +19,7 @@ from interlock.runner.frames import FrameBroken
 from interlock.runner.jobs import JOBS, number_of
 from interlock.runner.looping import Asked, Loop
 from interlock.runner.orders import checked_order
-from interlock.runner.probe import probe_abilities
+from interlock.runner.probe import free_bytes, probe_abilities
 from interlock.runner.recording import (
     boot_id,
     claim_run,
@@ -95,17 +95,22 @@ class Serving:
         self._loop.work(asked.number, lambda: job(self._place, asked.head, asked.body))
 
     def _hello(self, asked: Asked) -> Dict[str, Any]:
-        return {
-            "digest": self._digest, "uid": os.geteuid(), "gid": os.getegid(), "user": _user_name(),
-            "home": home_of_user(), "boot": boot_id(), "python": "%d.%d.%d" % sys.version_info[:3],
+        own = {
+            "digest": self._digest, "uid": os.geteuid(), "gid": os.getegid(), "boot": boot_id(),
             "node": os.uname().nodename, "base": self._place,
-            "abilities": self._known_abilities(asked.head.get("abilities")),
+        }  # fmt: skip
+        known = believed_abilities(asked.head.get("known"), own)
+        if known and not self._abilities:
+            self._abilities = dict(known, free_bytes=free_bytes(self._place))
+        return {
+            **own, "user": _user_name(), "home": home_of_user(), "python": "%d.%d.%d" % sys.version_info[:3],
+            "known": bool(known), "abilities": self._known_abilities(),
         }  # fmt: skip
 
-    def _known_abilities(self, given: Any = None) -> Dict[str, Any]:
-        """What the host can do: probed once, or as the server knows it from a helper of the same boot before."""
+    def _known_abilities(self) -> Dict[str, Any]:
+        """What the host can do: probed once, where the server did not know it from an earlier helper."""
         if not self._abilities:
-            self._abilities = given if isinstance(given, dict) and given else probe_abilities(self._place)
+            self._abilities = probe_abilities(self._place)
         return self._abilities
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -207,6 +212,16 @@ def _follow_of(asked: Asked, rundir: str) -> Follow:
     for name in ("out", "err"):
         number_of(asked.head, name, 0)
     return Follow(asked.number, rundir, asked.head, time.monotonic())
+
+
+def believed_abilities(known: Any, own: Dict[str, Any]) -> Dict[str, Any]:
+    """The abilities in what an earlier helper said, where it was this very program, user, place and boot; else none."""
+    if not isinstance(known, dict) or not own["boot"] or any(known.get(name) != own[name] for name in own):
+        return {}
+    abilities = known.get("abilities")
+    if not isinstance(abilities, dict) or "none" not in (abilities.get("levels") or ()):
+        return {}
+    return abilities
 
 
 def resolve_paths(asked: Asked) -> Dict[str, Any]:

@@ -100,7 +100,22 @@ def test_hello_says_who_and_where(helper: Helpers, place: str) -> None:
     hello = one.ask("hello")
     assert (hello["digest"], hello["uid"], hello["base"]) == (program().digest, os.geteuid(), place)
     assert hello["abilities"]["levels"][0] == "none"
-    assert helper().ask("hello", abilities=hello["abilities"])["abilities"] == hello["abilities"]
+    assert not hello["known"]
+
+
+@pytest.mark.parametrize("other", ["", "digest", "uid", "gid", "boot", "node", "base", "abilities"])
+def test_what_an_earlier_helper_said_is_believed_of_this_program_user_place_and_boot_only(
+    other: str, helper: Helpers
+) -> None:
+    said = {key: value for key, value in helper().ask("hello").items() if not isinstance(value, bytes)}
+    marked = {**said, "abilities": {**said["abilities"], "kernel": "as it was said", "free_bytes": -1}}
+    if other:
+        marked[other] = "another"
+    again = helper().ask("hello", known=marked)
+    assert again["known"] == (not other)
+    assert again["abilities"]["kernel"] == (os.uname().release if other else "as it was said")
+    assert again["abilities"]["free_bytes"] > 0, "room on the disk is looked at again"
+    assert again["boot"] == said["boot"]
 
 
 def test_run_directories_are_the_users_alone(helper: Helpers, place: str, run: str) -> None:
