@@ -11,10 +11,11 @@ The order, and why it survives a kill anywhere:
 5. carry out each act is one rename within a file system (new entries parents first, then deletions, then the meta of
              directories). What is done is seen on the disk, so there is no note that could be behind or ahead.
              A target that somebody changed in between turns the whole landing back (`KIND.back`, then in reverse).
-6. settle    directories are synced, what lies there now is fingerprinted for the undo, `KIND.done` says so; then the
+6. settle    what lies there now is fingerprinted for the undo, directories are synced, `KIND.done` says so; then the
              hidden names, the journal and the intent are removed.
 """
 
+import os
 from typing import Any, Dict, Iterable, List, Optional, Set
 
 from interlock.runner.acts import Act, TargetChanged, carry_out, how_of, is_old, landing_step, take_back
@@ -179,22 +180,26 @@ def carry_all(
         if size <= image_bytes_max
         else "its before-images take %d bytes; at most %d are kept" % (size, image_bytes_max)
     )
+    journal = -1
     try:
         for number, act in enumerate(acts):
             why = ready_act(landing, act, number, not why) or why
         landing_step("prepared")
+        plan = {
+            "tag": landing.tag, "acts": acts, "changes": changes, "why": why, "bytes": size,
+            "parents": landing.parents, "folders_back": folders_back or {}, "shut": shut,
+        }  # fmt: skip
+        journal = landing.lay("journal", plan)
         sync_new(landing, acts)
         landing_step("synced")
     except (OSError, TargetChanged) as fault:
+        if journal >= 0:
+            os.close(journal)
         _withdraw(landing, [act["path"] for act in acts], shut)
         if isinstance(fault, TargetChanged):
             return {"state": "stale", "landed": 0, "stale": [fault.path], "undo": _undo_of("nothing was landed", 0)}
         raise layer_fault(fault, str(fault.filename or landing.rundir))
-    plan = {
-        "tag": landing.tag, "acts": acts, "changes": changes, "why": why, "bytes": size,
-        "parents": landing.parents, "folders_back": folders_back or {}, "shut": shut,
-    }  # fmt: skip
-    landing.write("journal", plan)
+    landing.show("journal", journal)
     landing_step("journaled")
     return _faulted(_forward(landing, plan))
 
@@ -235,18 +240,20 @@ def _backward(landing: Landing, plan: Dict[str, Any]) -> Dict[str, Any]:
 
 def _settled(landing: Landing, plan: Dict[str, Any]) -> Dict[str, Any]:
     set_modes(landing, plan["shut"], MODE_AFTER)
-    landing.sync_parents(plan["parents"])
-    landing_step("flushed")
     keep = not plan["why"] and landing.kind == "landing"
     for act in plan["acts"]:
         _remember(landing, act, keep)
     parents = {path: [*times, landing.mtime(path)] for path, times in plan["parents"].items()}
-    landing_step("settled")
     result = {
         "state": "landed", "landed": plan["changes"], "stale": [],
         "undo": {"available": keep, "why": plan["why"], "bytes": plan["bytes"] if keep else 0},
     }  # fmt: skip
-    landing.write("done", {"result": result, "acts": plan["acts"] if keep else [], "parents": parents, "kept": keep})
+    done = {"result": result, "acts": plan["acts"] if keep else [], "parents": parents, "kept": keep}
+    handle = landing.lay("done", done)
+    landing_step("settled")
+    landing.sync_parents(plan["parents"])
+    landing_step("flushed")
+    landing.show("done", handle)
     return _ended(landing, plan, result, keep)
 
 

@@ -13,7 +13,7 @@ from interlock.runner.layout import RoomFault
 from interlock.runner.measuring import Snapshot, compare, outside_links, snapshot
 from interlock.runner.probe import probe_remove
 from interlock.runner.recording import boot_id
-from interlock.runner.rundirs import RunFault, read_run_file, write_run_file
+from interlock.runner.rundirs import RunFault, lay_run_file, read_run_file
 from interlock.runner.tree import LayerFault
 
 MEASURED_FIELDS = ("digest", "scratch", "truncated", "landable", "bytes")
@@ -21,23 +21,31 @@ TOLD_CHARS_MAX = 512 * 1024
 DISTURBED_MAX = 20
 
 
-def measure_layers(rundir: str, order: Dict[str, Any], plan: Dict[str, Any], began_ns: int) -> Dict[str, Any]:
-    """The fields of a staged run's end; its changes are in `changes.json` and its layers stay, where there are any."""
+def measure_layers(
+    rundir: str, order: Dict[str, Any], plan: Dict[str, Any], began_ns: int, unsynced: List[int]
+) -> Dict[str, Any]:
+    """The fields of a staged run's end; its changes are in `changes.json` and its layers stay, where there are any.
+
+    The files that have to be durable before the end is shown are added to `unsynced`, open.
+    """
     try:
         limits = {"changes_max": order["changes_max"], "began_ns": began_ns}
         record = read_changes(plan["layers"], order, limits)
     except (LayerFault, OSError) as fault:
         return {"observed": "none", "notes": ["the layer could not be read: %s" % fault]}
     if record["changes"]:
-        hold_layers(rundir, record, plan["store"])
+        unsynced.append(hold_layers(rundir, record, plan["store"]))
     else:
         drop_layers(rundir, plan["store"])
     return {"observed": "staged", "changes": len(record["changes"]), "scratch": record["scratch"]}
 
 
-def hold_layers(rundir: str, record: Dict[str, Any], store: str) -> None:
-    """Write the record of a diff that may land, with the boot in which its content is known to be what was read."""
-    write_run_file(rundir, "changes.json", {**record, "store": store, "boot": boot_id()}, durable=True)
+def hold_layers(rundir: str, record: Dict[str, Any], store: str) -> int:
+    """Write the record of a diff that may land, with the boot in which its content is known to be what was read.
+
+    The open file, still to be synced.
+    """
+    return lay_run_file(rundir, "changes.json", {**record, "store": store, "boot": boot_id()})
 
 
 def look_before(order: Dict[str, Any]) -> Optional[Snapshot]:
@@ -55,14 +63,14 @@ def look_before(order: Dict[str, Any]) -> Optional[Snapshot]:
     return taken
 
 
-def measure_trees(rundir: str, before: Snapshot) -> Dict[str, Any]:
-    """The fields of an end that was only watched; its changes are in `scanned.json`."""
+def measure_trees(rundir: str, before: Snapshot, unsynced: List[int]) -> Dict[str, Any]:
+    """The fields of an end that was only watched; its changes are in `scanned.json` (`unsynced` as above)."""
     after = snapshot(before["roots"])
     changes = compare(before, after)
     partly = bool(before["end"] or after["end"] or before["unread"] or after["unread"])
     if changes:
         record = {"changes": changes, "digest": "", "scratch": 0, "truncated": partly, "bytes": 0, "disturbed": []}
-        write_run_file(rundir, "scanned.json", record, durable=True)
+        unsynced.append(lay_run_file(rundir, "scanned.json", record))
     return {"observed": "scanned", "changes": len(changes), "partly": partly}
 
 

@@ -63,8 +63,7 @@ def _made_ready(rundir: str, work: Dict[str, Any], content: bytes) -> Dict[str, 
         void_run(rundir, "refused")
         more = {name: value for name, value in record.items() if name not in ("fault", "reason")}
         raise RunFault(record["fault"], record["reason"], **more)
-    if record["changes"]:
-        hold_layers(rundir, record, rundir)
+    unsynced = [hold_layers(rundir, record, rundir)] if record["changes"] else []
     end = {
         **no_beginning({"level": "staged", "network": "none"}, "", ""), "began": True, "observed": "staged",
         "changes": len(record["changes"]), "scratch": 0, "result": record["result"],
@@ -72,5 +71,5 @@ def _made_ready(rundir: str, work: Dict[str, Any], content: bytes) -> Dict[str, 
     handle = begin_run(rundir, own_identity(os.getpid()))
     if handle < 0:
         handle = os.open(os.path.join(rundir, "begun"), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
-    end_run(rundir, handle, end)
+    end_run(rundir, handle, end, unsynced)
     return end

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 from functools import lru_cache
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from interlock.runner.rundirs import RunFault, disk_fault, read_run_bytes, read_run_file, write_all, write_run_file
 
@@ -80,9 +80,14 @@ def add_to_run(record: int, facts: Record) -> None:
     os.fdatasync(record)
 
 
-def end_run(rundir: str, record: int, end: Record) -> None:
-    """Add the end, make it durable, show it. Raises OSError; it may be tried again."""
+def end_run(rundir: str, record: int, end: Record, unsynced: Sequence[int] = ()) -> None:
+    """Add the end, make it durable with the open files that belong to it, show it. Raises OSError; may be tried again.
+
+    All is written before the first is waited for: on a journaling file system they then share one commit.
+    """
     write_all(record, b"\n" + _line({"end": end}))
+    for handle in unsynced:
+        os.fdatasync(handle)
     os.fdatasync(record)
     os.rename(os.path.join(rundir, "begun"), os.path.join(rundir, "ended"))
 

@@ -93,6 +93,20 @@ def write_run_file(rundir: str, name: str, value: Any, durable: bool) -> None:
     os.rename(temporary, os.path.join(rundir, name))
 
 
+def lay_run_file(rundir: str, name: str, value: Any) -> int:
+    """Put a JSON file where none is, its writing begun; the open file, still to be synced. Raises OSError."""
+    temporary = os.path.join(rundir, ".%s.%d" % (name, os.getpid()))
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(handle, json.dumps(value, separators=(",", ":")).encode("ascii"))
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.rename(temporary, os.path.join(rundir, name))
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
 def write_all(handle: int, data: bytes) -> None:
     """Write all of it. Raises OSError."""
     while data:

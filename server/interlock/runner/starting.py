@@ -9,7 +9,7 @@ import json
 import os
 import struct
 import time
-from typing import Any, Dict, NoReturn, Optional, Tuple
+from typing import Any, Dict, List, NoReturn, Optional, Tuple
 
 from interlock.runner.frames import FrameReader
 from interlock.runner.launching import Launched, can_wait, fits_waiting
@@ -145,10 +145,11 @@ def see_through(
     began_ns = time.time_ns() if hasattr(time, "time_ns") else int(time.time() * 1e9)
     supervisor = carry_through(rundir, order, body, launched, pipe, abilities)
     launched, end = supervisor.launched, supervisor.end
+    unsynced: List[int] = []
     if end["began"] and order["level"] == "staged":
-        end.update(measure_layers(rundir, order, launched.plan, began_ns))
+        end.update(measure_layers(rundir, order, launched.plan, began_ns, unsynced))
     elif end["began"] and before is not None:
-        end.update(measure_trees(rundir, before))
+        end.update(measure_trees(rundir, before, unsynced))
     queued = supervisor.desk.queued if supervisor.desk is not None else []
     if queued:
         end["services"] = [{"verb": verb, "unit": unit} for verb, unit in queued]
@@ -156,7 +157,7 @@ def see_through(
             end["services"] = [control_service(verb, unit) for verb, unit in queued]
     run_step("supervisor-measured")
     if supervisor.record >= 0:
-        write_end(rundir, supervisor.record, end)
+        write_end(rundir, supervisor.record, end, unsynced)
     run_step("supervisor-done")
     tell_end(pipe, end)
     launched.close()

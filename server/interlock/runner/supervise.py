@@ -10,7 +10,7 @@ import os
 import selectors
 import signal
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from interlock.runner.ending import LOOK_SECONDS, RunTree, TreeEnding, leader_of, process_namespace
 from interlock.runner.launching import Launched
@@ -243,19 +243,20 @@ class Supervisor:
         return [None, os.WTERMSIG(status)] if os.WIFSIGNALED(status) else [os.WEXITSTATUS(status), 0]
 
 
-def write_end(rundir: str, record: int, end: Dict[str, Any]) -> None:
+def write_end(rundir: str, record: int, end: Dict[str, Any], unsynced: Sequence[int] = ()) -> None:
     """Make the end durable. A full disk is waited for: a result is not lost while there is hope."""
     until = time.monotonic() + FULL_DISK_SECONDS_MAX
     while True:
         try:
             run_step("supervisor-end")
-            end_run(rundir, record, end)
+            end_run(rundir, record, end, unsynced)
         except OSError as fault:
             if fault.errno not in NO_SPACE_ERRNOS or time.monotonic() > until:
                 raise
             time.sleep(1.0)
         else:
-            os.close(record)
+            for handle in (*unsynced, record):
+                os.close(handle)
             return
 
 
