@@ -3,7 +3,7 @@
 from typing import Any, Callable, Dict, Tuple
 
 from interlock.runner.following import FINAL_CHANGES_MAX
-from interlock.runner.measured import diff_run, told_changes
+from interlock.runner.measured import clear_settled, diff_run, told_changes
 from interlock.runner.putting import put_work
 from interlock.runner.recording import require_run
 from interlock.runner.rundirs import RunFault, run_dir
@@ -94,3 +94,13 @@ JOBS: Dict[str, Callable[[str, Head, bytes], Answered]] = {
     "land": _land, "undo": _undo, "discard": _discard, "changes": _changes,
     "put": _put_ready, "diff": _diff, "runs": _runs, "expire": _expire, "sweep": _sweep, "services": _services,
 }  # fmt: skip
+
+# What of a job nobody has to wait for.
+AFTERWARDS: Dict[str, Callable[[str], None]] = {"land": clear_settled, "discard": clear_settled}
+
+
+def after_job(place: str, head: Head) -> None:
+    """Do what is left of a job that was answered."""
+    afterwards = AFTERWARDS.get(head["do"])
+    if afterwards is not None:
+        afterwards(run_dir(place, head.get("run")))

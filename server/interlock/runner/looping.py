@@ -8,7 +8,7 @@ import selectors
 import signal
 import socket
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 from interlock.runner.ending import end_leftovers
 from interlock.runner.following import EVENT_BYTES_MAX, NEVER, Follow, Piece, ending_of, inline
@@ -201,12 +201,12 @@ class Loop:
         run_step("helper-answer")
         self.line.send({"n": number, "ok": True, **fields}, body)
 
-    def work(self, number: int, job: Job) -> None:
+    def work(self, number: int, job: Job, after: Optional[Callable[[], None]] = None) -> None:
         """Have a job done by a worker and answer with what it gives."""
         if self.jobs >= JOBS_MAX:
             self.line.send({"n": number, "ok": False, "fault": "busy", "reason": "too many jobs at once"})
             return
-        _, pipe = fork_job(job)
+        _, pipe = fork_job(job, after)
         self.jobs += 1
         frames = FrameReader()
         os.set_blocking(pipe, False)

@@ -3,6 +3,7 @@
 Also where its layers lie and how they are thrown away: a layer is needed until it has landed or was discarded.
 """
 
+import contextlib
 import json
 import os
 from typing import Any, Dict, List, Optional
@@ -19,6 +20,8 @@ from interlock.runner.tree import LayerFault
 MEASURED_FIELDS = ("digest", "scratch", "truncated", "landable", "bytes")
 TOLD_CHARS_MAX = 512 * 1024
 DISTURBED_MAX = 20
+LAYER_SIDES = ("u", "w")
+ASIDE = "gone-"
 
 
 def measure_layers(
@@ -35,8 +38,6 @@ def measure_layers(
         return {"observed": "none", "notes": ["the layer could not be read: %s" % fault]}
     if record["changes"]:
         unsynced.append(hold_layers(rundir, record, plan["store"]))
-    else:
-        drop_layers(rundir, plan["store"])
     return {"observed": "staged", "changes": len(record["changes"]), "scratch": record["scratch"]}
 
 
@@ -75,11 +76,27 @@ def measure_trees(rundir: str, before: Snapshot, unsynced: List[int]) -> Dict[st
 
 
 def drop_layers(rundir: str, store: str) -> None:
-    """Throw the layers of a run away."""
-    probe_remove(os.path.join(store, "u"))
-    probe_remove(os.path.join(store, "w"))
+    """Throw the layers of a run away, those that were put aside too."""
+    for name in LAYER_SIDES:
+        probe_remove(os.path.join(store, name))
+        probe_remove(os.path.join(store, ASIDE + name))
     if store != rundir:
         probe_remove(store)
+
+
+def put_layers_aside(store: str) -> None:
+    """Take the layers of a run out of use at once. To remove them takes far longer; that can be done later."""
+    for name in LAYER_SIDES:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(os.path.join(store, name), os.path.join(store, ASIDE + name))
+
+
+def clear_settled(rundir: str) -> None:
+    """Remove what settling a run put aside."""
+    record = read_run_file(rundir, "changes.json")
+    settled = any(os.path.exists(os.path.join(rundir, name)) for name in ("landing.done", "discarded"))
+    if record is not None and settled and not os.path.exists(os.path.join(record["store"], "u")):
+        drop_layers(rundir, record["store"])
 
 
 def diff_run(rundir: str, path: str, bytes_max: int) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, NoReturn
 
 from interlock.runner.following import Follow
 from interlock.runner.frames import FrameBroken
-from interlock.runner.jobs import JOBS, number_of
+from interlock.runner.jobs import JOBS, after_job, number_of
 from interlock.runner.looping import Asked, Loop
 from interlock.runner.orders import checked_order
 from interlock.runner.probe import free_bytes, probe_abilities
@@ -92,7 +92,8 @@ class Serving:
     def _job(self, asked: Asked) -> None:
         """Have it done in a process of its own; the answer comes when that is over."""
         job = JOBS[asked.head["do"]]
-        self._loop.work(asked.number, lambda: job(self._place, asked.head, asked.body))
+        place, head = self._place, asked.head
+        self._loop.work(asked.number, lambda: job(place, head, asked.body), lambda: after_job(place, head))
 
     def _hello(self, asked: Asked) -> Dict[str, Any]:
         own = {

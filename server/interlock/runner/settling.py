@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List, Set, Tuple
 from interlock.runner.ending import end_leftovers
 from interlock.runner.held import require_content
 from interlock.runner.landing import land, recover, recover_landing
-from interlock.runner.measured import drop_layers, told_changes
+from interlock.runner.measured import put_layers_aside, told_changes
 from interlock.runner.preparing import Landing
 from interlock.runner.probe import probe_remove
 from interlock.runner.recording import boot_id, run_record, run_state
@@ -34,7 +34,7 @@ def land_run(rundir: str, digest: str, image_bytes_max: int) -> Dict[str, Any]:
     result = land(rundir, record, image_bytes_max)
     if result["state"] == "landed":
         with Landing(rundir, "landing"):  # who asks for it at the same time must not see it vanish file by file
-            drop_layers(rundir, record["store"])
+            put_layers_aside(record["store"])
         result["services"] = carry_services(rundir)
     return {**told_changes(rundir, 0, SETTLED_CHANGES_MAX), **result}
 
@@ -74,7 +74,7 @@ def discard_run(rundir: str) -> Dict[str, Any]:
         if recover(landing)["state"] == "landed":
             raise RunFault("exists", "it has landed")
         write_run_file(rundir, "discarded", {"at": time.time()}, durable=True)
-        drop_layers(rundir, record["store"])
+        put_layers_aside(record["store"])
     return {"discarded": True}
 
 
