@@ -44,6 +44,7 @@ FILES_FREE_MIN = 200  # beside one for each run
 GRACE_SECONDS_MAX = 600.0
 CANCEL_PATIENCE_SECONDS = 6.0
 RESOLVE_PATHS_MAX = 256
+SPARE_REST_SECONDS = 0.1  # what was staged is likely to land next: its worker comes first
 Verb = Callable[[Asked], Any]
 
 
@@ -54,6 +55,7 @@ class Serving:
         self._loop = Loop(source, sink, self._handle, self._tidy, self._idle)
         self._spares = Spares(self._loop.expect_end)
         self._wanted: Dict[str, Dict[str, Any]] = {}
+        self._wanted_at = 0.0
         self._digest = digest
         self._place = ""
         self._abilities: Dict[str, Any] = {}
@@ -139,6 +141,7 @@ class Serving:
         spare = self._spares.take(kind)
         if kind and order["level"] != "none":
             self._wanted[kind] = order  # its room ends with the run: the next is built when this is over
+            self._wanted_at = time.monotonic() + (SPARE_REST_SECONDS if order["level"] == "staged" else 0.0)
         if spare is None:
             return False
         given = spare.give(rundir, order, body)
@@ -165,7 +168,9 @@ class Serving:
 
     def _tidy(self, now: float) -> float:
         """Make the spares that are wanted once nothing of this connection runs; drop those nobody wants."""
-        if self._wanted and not self._loop.own:
+        if self._wanted and not self._loop.own and now < self._wanted_at:
+            return min(self._wanted_at, self._spares.tidy(now))
+        if self._wanted and not self._loop.own and not self._loop.jobs:
             for kind, order in self._wanted.items():
                 if not self._spares.has(kind):
                     self._spares.make(kind, order, self._abilities, self._place, now)

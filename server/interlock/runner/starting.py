@@ -16,7 +16,7 @@ from interlock.runner.launching import Launched, can_wait, fits_waiting
 from interlock.runner.layout import RoomFault
 from interlock.runner.measured import drop_layers, look_before, measure_layers, measure_trees
 from interlock.runner.recording import begin_run, own_identity
-from interlock.runner.room import plan_room
+from interlock.runner.room import is_same_room, move_layers, plan_room
 from interlock.runner.services import control_service
 from interlock.runner.steps import run_step
 from interlock.runner.supervise import Supervisor, leave_helper, write_end
@@ -50,16 +50,47 @@ def wait_as_spare(order: Dict[str, Any], abilities: Dict[str, Any], place: str, 
         launched = prepare(os.path.join(place, ".spare-%d" % os.getpid()), order, abilities, waits=True)
         given = next_order(pipe)
         if given is None and launched.has_room:
-            launched.end()
-            drop_layers("", launched.plan["store"])
+            leave_room(launched)
         if given is not None:
             head, fitted, body = given
-            if has_ended(launched):
-                launched = prepare(head["rundir"], fitted, abilities, waits=False)
-            see_through(head["rundir"], fitted, body, launched, pipe, abilities)
-            serve_orders(fitted, pipe)
+            try:
+                launched = fitting_room(head["rundir"], fitted, abilities, launched)
+            except RoomFault as fault:
+                refuse(head["rundir"], fitted, fault, pipe)
+            else:
+                see_through(head["rundir"], fitted, body, launched, pipe, abilities)
+                serve_orders(fitted, pipe)
     finally:
         os._exit(0)
+
+
+def fitting_room(rundir: str, order: Dict[str, Any], abilities: Dict[str, Any], launched: Launched) -> Launched:
+    """What waits, where it is as if it had been made for this order just now; else what is made now.
+
+    Between a room's building and its order sockets, secrets and mounts come and go. Raises RoomFault.
+    """
+    if not launched.has_room:
+        return Launched(order, {}, waits=False) if has_ended(launched) else launched
+    try:
+        plan = plan_room(order, abilities, rundir)
+    except RoomFault:
+        leave_room(launched)
+        raise
+    if is_same_room(launched.plan, plan) and not has_ended(launched):
+        try:
+            move_layers(launched.plan, plan)
+        except OSError:
+            leave_room(launched)
+            return prepare(rundir, order, abilities, waits=False)
+        return launched
+    leave_room(launched)
+    return Launched(order, plan, waits=False)
+
+
+def leave_room(launched: Launched) -> None:
+    """End a room that nothing began in, and all that was laid out for it."""
+    launched.end()
+    drop_layers("", launched.plan["store"])
 
 
 def serve_orders(order: Dict[str, Any], pipe: int) -> None:
@@ -77,7 +108,8 @@ def serve_orders(order: Dict[str, Any], pipe: int) -> None:
 
 def has_ended(launched: Launched) -> bool:
     """Whether what waited is gone, whoever killed it: nothing of the order can have begun there."""
-    return os.waitpid(launched.pid, os.WNOHANG)[0] != 0
+    launched.is_reaped = os.waitpid(launched.pid, os.WNOHANG)[0] != 0
+    return launched.is_reaped
 
 
 def next_order(pipe: int) -> Optional[Given]:

@@ -71,7 +71,7 @@ class Supervisor:
                 os.close(pipe)
 
     def _carried_out(self, wake: int) -> Dict[str, Any]:
-        self._tell(self.launched.tell(self._order))
+        self.launched.tell(self._order)
         run_step("supervisor-launched")
         store = {"store": self.launched.plan["store"]} if self.launched.has_room else {}
         facts = {**own_identity(os.getpid()), **self._leader, **store}
