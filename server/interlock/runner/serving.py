@@ -6,11 +6,9 @@ It leaves nothing behind but run directories.
 import contextlib
 import gc
 import os
-import pwd
 import resource
 import signal
 import socket
-import sys
 import time
 from typing import Any, Callable, Dict, NoReturn
 
@@ -21,7 +19,6 @@ from interlock.runner.looping import Asked, Loop
 from interlock.runner.orders import checked_order
 from interlock.runner.probe import free_bytes, probe_abilities
 from interlock.runner.recording import (
-    boot_id,
     claim_run,
     claim_void,
     is_alive,
@@ -31,11 +28,12 @@ from interlock.runner.recording import (
     run_state,
     void_run,
 )
-from interlock.runner.rundirs import RunFault, home_of_user, make_runs_place, run_dir, runs_place, write_run_file
+from interlock.runner.rundirs import RunFault, make_runs_place, run_dir, runs_place, write_run_file
 from interlock.runner.spares import Spares, spare_kind
 from interlock.runner.starting import supervise_run
 from interlock.runner.steps import name_faults, run_step
 from interlock.runner.supervise import GRACE_SECONDS
+from interlock.runner.telling import about_user, believed_abilities, identity, resolve_paths
 from interlock.runner.working import answer_of
 
 FOLLOWS_MAX = 2048
@@ -43,7 +41,6 @@ RUNS_MAX = 1024  # of this connection
 FILES_FREE_MIN = 200  # beside one for each run
 GRACE_SECONDS_MAX = 600.0
 CANCEL_PATIENCE_SECONDS = 6.0
-RESOLVE_PATHS_MAX = 256
 SPARE_REST_SECONDS = 0.1  # what was staged is likely to land next: its worker comes first
 Verb = Callable[[Asked], Any]
 
@@ -98,17 +95,11 @@ class Serving:
         self._loop.work(asked.number, lambda: job(place, head, asked.body), lambda: after_job(place, head))
 
     def _hello(self, asked: Asked) -> Dict[str, Any]:
-        own = {
-            "digest": self._digest, "uid": os.geteuid(), "gid": os.getegid(), "boot": boot_id(),
-            "node": os.uname().nodename, "base": self._place,
-        }  # fmt: skip
+        own = identity(self._digest, self._place)
         known = believed_abilities(asked.head.get("known"), own)
         if known and not self._abilities:
             self._abilities = dict(known, free_bytes=free_bytes(self._place))
-        return {
-            **own, "user": _user_name(), "home": home_of_user(), "python": "%d.%d.%d" % sys.version_info[:3],
-            "known": bool(known), "abilities": self._known_abilities(),
-        }  # fmt: skip
+        return {**own, **about_user(), "known": bool(known), "abilities": self._known_abilities()}
 
     def _known_abilities(self) -> Dict[str, Any]:
         """What the host can do: probed once, where the server did not know it from an earlier helper."""
@@ -218,40 +209,6 @@ def _follow_of(asked: Asked, rundir: str) -> Follow:
     for name in ("out", "err"):
         number_of(asked.head, name, 0)
     return Follow(asked.number, rundir, asked.head, time.monotonic())
-
-
-def believed_abilities(known: Any, own: Dict[str, Any]) -> Dict[str, Any]:
-    """The abilities in what an earlier helper said, where it was this very program, user, place and boot; else none."""
-    if not isinstance(known, dict) or not own["boot"] or any(known.get(name) != own[name] for name in own):
-        return {}
-    abilities = known.get("abilities")
-    if not isinstance(abilities, dict) or "none" not in (abilities.get("levels") or ()):
-        return {}
-    return abilities
-
-
-def resolve_paths(asked: Asked) -> Dict[str, Any]:
-    """Where paths lead on this host; the last part is kept as it is where it is not to be followed."""
-    paths = asked.head.get("paths")
-    if not isinstance(paths, list) or len(paths) > RESOLVE_PATHS_MAX:
-        raise RunFault("bad_request", "paths is a list of at most %d" % RESOLVE_PATHS_MAX)
-    return {"real": [_real_path(path, bool(follow)) for path, follow in paths]}
-
-
-def _real_path(path: str, follow: bool) -> str:
-    if not isinstance(path, str) or "\0" in path or not os.path.isabs(path):
-        raise RunFault("bad_request", "no absolute path: %r" % (path,))
-    if follow:
-        return os.path.realpath(path)
-    parent, name = os.path.split(path.rstrip("/") or "/")
-    return os.path.normpath(os.path.join(os.path.realpath(parent), name))
-
-
-def _user_name() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def serve(source: int, sink: int, digest: str = "") -> NoReturn:
