@@ -113,18 +113,27 @@ def diff_run(rundir: str, path: str, bytes_max: int) -> bytes:
     return b"".join(found)[:bytes_max]
 
 
-def told_changes(rundir: str, offset: int, most: int) -> Dict[str, Any]:
-    """The measured changes from one on, as many as fit an answer; {} where nothing was measured."""
-    record = read_run_file(rundir, "changes.json") or read_run_file(rundir, "scanned.json")
-    if record is None:
-        return {}
-    part: List[Dict[str, Any]] = []
+def _fitting(changes: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """As many of the first as may be told at once. All are tried first: encoding one by one takes far longer."""
+    if len(json.dumps(changes)) <= TOLD_CHARS_MAX:
+        return changes
     room = TOLD_CHARS_MAX
-    for change in record["changes"][offset : offset + most]:
+    for number, change in enumerate(changes):
         room -= len(json.dumps(change))
         if room < 0:
-            break
-        part.append(change)
+            return changes[:number]
+    return changes
+
+
+def told_changes(rundir: str, offset: int, most: int, known: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
+    """The measured changes from one on, as many as fit an answer; {} where nothing was measured.
+
+    `known`: the record, where it was read already.
+    """
+    record = known or read_run_file(rundir, "changes.json") or read_run_file(rundir, "scanned.json")
+    if record is None:
+        return {}
+    part = _fitting(record["changes"][offset : offset + most])
     told = {name: record[name] for name in MEASURED_FIELDS if name in record}
     return {
         **told, "layer": told["digest"], "changes": part, "disturbed": record["disturbed"][:DISTURBED_MAX],

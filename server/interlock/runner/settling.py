@@ -36,7 +36,7 @@ def land_run(rundir: str, digest: str, image_bytes_max: int) -> Dict[str, Any]:
         with Landing(rundir, "landing"):  # who asks for it at the same time must not see it vanish file by file
             put_layers_aside(record["store"])
         result["services"] = carry_services(rundir)
-    return {**told_changes(rundir, 0, SETTLED_CHANGES_MAX), **result}
+    return {**told_changes(rundir, 0, SETTLED_CHANGES_MAX, record), **result}
 
 
 def carry_services(rundir: str) -> List[Dict[str, Any]]:
