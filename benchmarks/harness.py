@@ -80,7 +80,7 @@ def _write_sshd_files(here: Ground) -> None:
         f"Port {here.port}\nListenAddress 127.0.0.1\nHostKey {here.folder}/host_key\n"
         f"AuthorizedKeysFile {here.folder}/client_key.pub\nPidFile none\nUsePAM no\nStrictModes no\n"
         "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
-        f"MaxSessions 10\nPrintMotd no\nSubsystem sftp internal-sftp\nSetEnv HOME={here.folder}\n"
+        f"MaxSessions 10\nMaxStartups 100\nPrintMotd no\nSubsystem sftp internal-sftp\nSetEnv HOME={here.folder}\n"
     )
 
 
@@ -113,11 +113,15 @@ def unguarded_command(here: Ground) -> list[str]:
     return [sys.executable, "-m", "benchmarks.unguarded", *options, "--known-hosts", str(here.known_hosts)]
 
 
-def guarded_command(here: Ground, *arguments: str) -> list[str]:
-    """Interlock over the same host, with every limit so wide that only its work is measured, never a refusal."""
-    config = here.folder / "interlock.toml"
+def guarded_command(here: Ground, *arguments: str, containment: str = "none", hosts: int = 1) -> list[str]:
+    """Interlock over the same host, with every limit so wide that only its work is measured, never a refusal.
+
+    `hosts`: under how many names it is reached, each with a connection of its own.
+    """
+    name = f"interlock-{here.port}-{containment}-{hosts}"
+    config = here.folder / f"{name}.toml"
     if not config.exists():
-        config.write_text(_guarded_config(here))
+        config.write_text(_guarded_config(here, here.folder / f"{name}-state", containment, hosts))
         config.chmod(0o600)
     return [str(Path(sys.executable).with_name("interlock")), "serve", "--config", str(config), *arguments]
 
@@ -137,13 +141,14 @@ def guarded_http(here: Ground) -> Iterator[str]:
         end(process)
 
 
-def _guarded_config(here: Ground) -> str:
-    return f"""
-[server]
-state_dir = "{here.folder}/state"
-principal = "bench"
+def host_names(hosts: int) -> list[str]:
+    """The names of a guarded server's hosts."""
+    return [BENCH_HOST, *(f"{BENCH_HOST}-{number}" for number in range(2, hosts + 1))]
 
-[hosts.{BENCH_HOST}]
+
+def _host_config(here: Ground, name: str, containment: str) -> str:
+    return f"""
+[hosts.{name}]
 address = "127.0.0.1"
 port = {here.port}
 user = "{here.user}"
@@ -151,7 +156,17 @@ identities = [{{ file = "{here.key}" }}]
 known_hosts = "{here.known_hosts}"
 labels = {{ env = "dev" }}
 workspace = ["{here.folder}/work"]
+containment = "{containment}"
+"""
 
+
+def _guarded_config(here: Ground, state: Path, containment: str, hosts: int) -> str:
+    entries = "".join(_host_config(here, name, containment) for name in host_names(hosts))
+    return f"""
+[server]
+state_dir = "{state}"
+principal = "bench"
+{entries}
 [principals.bench]
 roles = ["operator"]
 hosts = ["*"]

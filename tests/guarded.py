@@ -38,6 +38,7 @@ class Member:
     env: str = "dev"
     groups: tuple[str, ...] = ()
     more: str = ""
+    containment: str = "none"  # what runs is seen on the disk at once
 
     def toml(self, workspace: Path) -> str:
         """Its table in interlock.toml."""
@@ -51,6 +52,7 @@ cwd = "{workspace}"
 workspace = ["{workspace}"]
 labels = {{env = "{self.env}"}}
 groups = {json.dumps(list(self.groups))}
+containment = "{self.containment}"
 {self.more}
 """
 

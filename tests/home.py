@@ -46,15 +46,15 @@ class Home:
 
 
 def settings_in(folder: Path, **limits: Any) -> Settings:
-    """The embedded default in a folder of the test's own."""
-    found = embedded(folder / "state", folder / "sandbox")
-    return replace(found, limits=replace(found.limits, **limits))
+    """The embedded default in a folder of the test's own, but uncontained: what runs is seen on the disk at once."""
+    chosen = staged_in(folder, **limits)
+    return replace(chosen, hosts={"sandbox": replace(chosen.hosts["sandbox"], containment="none")})
 
 
 def staged_in(folder: Path, **limits: Any) -> Settings:
-    """The same with a sandbox that stages."""
-    chosen = settings_in(folder, **limits)
-    return replace(chosen, hosts={"sandbox": replace(chosen.hosts["sandbox"], containment="staged")})
+    """The embedded default as it is, in a folder of the test's own: its sandbox stages where this machine can."""
+    found = embedded(folder / "state", folder / "sandbox")
+    return replace(found, limits=replace(found.limits, **limits))
 
 
 @asynccontextmanager

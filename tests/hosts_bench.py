@@ -2,7 +2,7 @@
 
 # ruff: noqa: ASYNC240 - the folder of a test is made directly
 
-import itertools
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,24 +11,34 @@ from pathlib import Path
 
 from interlock.hosts import SshHosts
 from interlock.hosts.breaker import BreakerStore, ForgetfulBreakers
-from interlock.ports import Authorization, Executed, Progress, Run
+from interlock.ports import Authorization, Bounds, Executed, Progress, Run
 from interlock.settings import HostSettings, Limits, Settings
 from interlock.spool import Spool
+from interlock_policies.facts import Level
 from interlock_policies.redact import Redactor
-from interlock_tools.plan import Plan, RunCommand
+from interlock_tools.plan import WORK_PLANS, CommitLayer, Plan, RunCommand
 
+_RUN = secrets.token_hex(4)
 LIMITS = Limits(connect_timeout_seconds=3.0, login_timeout_seconds=3.0, progress_seconds=0.2)
-_numbers = itertools.count(1)
+
+
+def own(call_id: str) -> str:
+    """A call id that no other run of the tests has: run directories outlive a test."""
+    return f"{call_id}-{_RUN}"
 
 
 @dataclass
 class Bench:
-    """Hosts under test, with leave granted to everything but what `refuses` holds."""
+    """Hosts under test, with leave granted to everything.
+
+    `stages`: file changes go through the runner, and what was made ready is landed at once.
+    """
 
     hosts: SshHosts
     spool: Spool
     state: Path
     consumed: list[str]
+    stages: bool = False
 
     async def do(
         self,
@@ -40,10 +50,16 @@ class Bench:
         call_id: str = "",
         progress: Progress | None = None,
     ) -> Executed:
-        call_id = call_id or f"call-{next(_numbers)}"
+        call_id = call_id or f"call-{secrets.token_hex(8)}"  # a host knows what it was asked before
         leave = Authorization(call_id, "digest", "plan", host, "policy", "nonce", 0.0, 1.0)
-        run = Run(call_id, "digest", host, plan, seconds, declared)
-        return await self.hosts.execute(leave, run, progress)
+        staged = self.stages and isinstance(plan, WORK_PLANS)
+        bounds = Bounds(Level.STAGED) if staged else Bounds()
+        done = await self.hosts.execute(leave, Run(call_id, "digest", host, plan, seconds, declared, bounds), progress)
+        if not staged or done.refusal is not None or not done.measured.layer:
+            return done
+        landing = Run(call_id, "digest", host, CommitLayer(call_id, done.measured.layer), seconds)
+        landed = await self.hosts.execute(leave, landing)
+        return replace(done, refusal=landed.refusal, measured=landed.measured)
 
     async def sh(self, command: str, **more: object) -> Executed:
         fields = {name: more.pop(name) for name in ("cwd", "stdin", "environment") if name in more}
@@ -79,7 +95,7 @@ async def bench_of(
         environment=environment or {},
     )
     try:
-        yield Bench(hosts, spool, folder, consumed)
+        yield Bench(hosts, spool, folder, consumed, any(entry.containment == "staged" for entry in entries))
     finally:
         await hosts.close()
 

@@ -1,4 +1,4 @@
-"""A server that kills itself (SIGKILL) at a step of the line: `killed_server.py FOLDER STEP begin|end [ask|staged]`."""
+"""A server that kills itself (SIGKILL) at a step: `killed_server.py FOLDER STEP begin|end [ask|staged|file]`."""
 
 import asyncio
 import os
@@ -10,15 +10,21 @@ from home import open_home, staged_in
 from interlock.settings import Settings
 from interlock.trail import Step
 
+WRITTEN = "new\n" * 200_000  # more than one request holds
 
-async def main(folder: Path, step: str, moment: str, *, ask: bool, settings: Settings | None) -> None:
+
+async def main(folder: Path, step: str, moment: str, *, kind: str, settings: Settings | None) -> None:
     def on_step(at: Step, when: str) -> None:
         if (at.value, when) == (step, moment):
             os.kill(os.getpid(), signal.SIGKILL)
 
     async with open_home(folder, settings=settings, on_step=on_step) as home:
         counter = str(folder / "sandbox" / "counter")
-        if not ask:
+        if kind == "file":
+            target = str(folder / "sandbox" / "conf")
+            await home.call("file_write", path=target, content=WRITTEN, intent="Write it once")
+            return
+        if kind != "ask":
             await home.call("shell_run", command="echo x >> counter", writes=[counter], intent="Count once")
             return
         asked = await home.ask(name="counter", content=r"x\n")
@@ -28,5 +34,6 @@ async def main(folder: Path, step: str, moment: str, *, ask: bool, settings: Set
 
 if __name__ == "__main__":
     where, more = Path(sys.argv[1]), sys.argv[4:]
-    chosen = staged_in(where) if more == ["staged"] else None
-    asyncio.run(main(where, sys.argv[2], sys.argv[3], ask=more == ["ask"], settings=chosen))
+    kind = more[0] if more else ""
+    chosen = staged_in(where) if kind in ("staged", "file") else None
+    asyncio.run(main(where, sys.argv[2], sys.argv[3], kind=kind, settings=chosen))

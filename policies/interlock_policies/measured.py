@@ -47,6 +47,24 @@ def inverse_changes(changes: Iterable[Change]) -> tuple[Change, ...]:
     return tuple(_inverse(change) for change in changes)
 
 
+def as_trees(effects: Effects) -> Effects:
+    """The same with what lies below another effect of its kind taken together with that, as one tree.
+
+    So putting a tree back weighs what deleting it did, however many files are in it.
+    """
+    tops = {(effect.kind, effect.target) for effect in effects.inferred}
+    above: set[tuple[EffectKind, str]] = set()
+    kept = []
+    for effect in effects.inferred:
+        over = next(((effect.kind, at) for at in ancestors(effect.target)[:0:-1] if (effect.kind, at) in tops), None)
+        if over is None or effect.kind not in CHANGED_PATHS:
+            kept.append(effect)
+        else:
+            above.add(over)
+    trees = (replace(effect, recursive=True) if (effect.kind, effect.target) in above else effect for effect in kept)
+    return replace(effects, inferred=tuple(trees))
+
+
 def _inverse(change: Change) -> Change:
     was = {"kind": change.kind} if change.op is not ChangeOp.DELETE else None
     kind = str((change.was or {}).get("kind") or change.kind)

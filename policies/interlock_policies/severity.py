@@ -10,6 +10,8 @@ severe = identity, secrets, the system and its devices, audit, Interlock's own f
          anywhere: a file that runs with another user's rights (setuid, setgid), or a new device
 None   = nothing was observed
 
+A link that was there and is another one, or has another owner or time, counts as inferred: what analysis reads of such
+a command is asked of the host through the link, and names what it leads to.
 A directory that gave way to something else counts as deleted. What was held counts like what landed: the attempt does.
 """
 
@@ -69,7 +71,7 @@ def side_effects_score(
             if _is_severe(change, classes):
                 return 0.0
             weights[_weight(change, classes)] += 1
-        elif complete and not all(expected.holds(change, kind) for kind in kinds_of(change)):
+        elif complete and not _is_expected(change, expected):
             weights[_weight(change, classify(change.path, facts)) * NOT_INFERRED] += 1
     score = 1.0
     for weight in sorted(weights):
@@ -80,6 +82,11 @@ def side_effects_score(
 def _is_severe(change: Change, classes: frozenset[PathClass]) -> bool:
     others_rights = change.op is not ChangeOp.DELETE and change.kind == "file" and bool(change.mode & _OTHERS_RIGHTS)
     return others_rights or change.kind == "device" or bool(SEVERE & classes)
+
+
+def _is_expected(change: Change, expected: Coverage) -> bool:
+    itself = change.op in (ChangeOp.MODIFY, ChangeOp.META) and (change.was or {}).get("kind") == "link"
+    return itself or all(expected.holds(change, kind) for kind in kinds_of(change))
 
 
 def _weight(change: Change, classes: frozenset[PathClass]) -> float:

@@ -107,7 +107,7 @@ class Answers:
             "verdict": Verdict.DENY.value if refusal else weighed.decision.verdict.value,
             "rules": [{"id": rule.id, "title": rule.title, "hint": rule.hint} for rule in weighed.decision.rules],
             "obligations": list(weighed.decision.obligations),
-            "cost_units": cost_units(weighed.effects, weighed.facts),
+            "cost_units": cost_units(weighed.weight, weighed.facts),
             "effects": effects_json(weighed.effects),
             "containment": weighed.level.name.lower(),
             "asks": _asks(weighed, refusal),

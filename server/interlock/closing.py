@@ -11,10 +11,11 @@ from interlock.landing import Landing, Outcome
 from interlock.ports import Hosts, Store
 from interlock.records import CallRow, HoldLimits, LayerRow, LayerState, Life, NotAdmitted, Settlement
 from interlock.settings import Limits
-from interlock.settlements import envelope_of, settlement_of
+from interlock.settlements import envelope_of, iso, settlement_of
 from interlock.summary import held_summary
 from interlock.ticket import Ticket
 from interlock_policies.redact import Redactor
+from interlock_tools.call import Json
 from interlock_tools.envelope import Envelope, Verified, envelope_from_json
 from interlock_tools.errors import OutcomeUnknown, Recovery, Refusal, StaleState, State, UndoUnavailable
 
@@ -110,8 +111,8 @@ class Closing:
         row = await self.store.call(held.run_id)
         waits = row if commits and row is not None and row.life is Life.HELD else None
         if refusal is None and commits:
-            layer = self.landing.landed_row(held, by, outcome.measured)
-            ending = self._ended(waits, _landed_envelope(waits, by)) if waits else None
+            layer = outcome.layer or self.landing.landed_row(held, by, outcome.measured)
+            ending = self._ended(waits, _landed_envelope(waits, by, layer)) if waits else None
         elif refusal is None:
             layer = replace(held, state=LayerState.UNDONE, undone=now, undone_by=by)
         elif not await self._claims(ticket, held):
@@ -155,9 +156,27 @@ def _stale_envelope(row: CallRow, refusal: Refusal) -> Envelope:
     return replace(stored, state=State.DISCARDED, error=refusal, error_json=None)
 
 
-def _landed_envelope(row: CallRow, by: str) -> Envelope:
+_OF_HOLDING = ("held", "diff", "approval_id")
+
+
+def own_result(row: CallRow | None) -> dict[str, Json]:
+    """The tool's own result in the answer of a call that was held: without what was said of its being held."""
+    stored = row.envelope["result"] if row is not None and row.envelope is not None else {}
+    return {name: value for name, value in stored.items() if name not in _OF_HOLDING}
+
+
+def _landed_envelope(row: CallRow, by: str, layer: LayerRow) -> Envelope:
     """The held call's own answer once its change landed."""
     stored = envelope_from_json(row.envelope) if row.envelope else Envelope(row.call_id, State.SUCCEEDED)
     notices = (*(entry for entry in stored.notices if "call_commit" not in entry), f"its change was landed by {by}")
     scores = replace(stored.scores, success=1.0)
-    return replace(stored, state=State.SUCCEEDED, scores=scores, notices=notices, error_json=None)
+    return replace(
+        stored,
+        state=State.SUCCEEDED,
+        result=own_result(row),
+        scores=scores,
+        undo_available=layer.undo_until is not None,
+        undo_until=iso(layer.undo_until) if layer.undo_until is not None else None,
+        notices=notices,
+        error_json=None,
+    )

@@ -102,7 +102,7 @@ async def _play(environment: dict[str, str]) -> int:
         results = [
             await _reads_and_writes(agent, console),
             await _near_miss(agent, console),
-            await _approval(agent, console, environment),
+            await _script(agent, console, environment),
         ]
         _say(console, "What is on record, and what it is worth")
         for command in (["trace", "list"], ["scores"]):
@@ -131,41 +131,65 @@ async def _reads_and_writes(agent: Agent, console: Console) -> tuple[bool, str]:
 
 
 async def _near_miss(agent: Agent, console: Console) -> tuple[bool, str]:
-    _say(console, "2. `rm -rf /logs` that should have been `./logs`")
+    _say(console, "2. `rm -rf` of another folder of that name, then of `/logs`, where `./logs` was meant and declared")
     where = (await agent.call("shell_run", {"host": "sandbox", "command": "pwd"}))["result"]["stdout"].strip()
-    envelope = await agent.call_and_recover(
-        "shell_run",
-        {
-            "host": "sandbox",
-            "command": "rm -rf /logs",
-            "deletes": [f"{where}/logs"],
-            "intent": "Remove the old logs of the app",
-            "verify": [{"check": "path_absent", "target": f"{where}/logs", "expected": ""}],
-        },
-    )
-    return bool(envelope["ok"]), envelope["call_id"]
+    other = Path(where, "billing", "logs")
+    _make(other / "june.log")
+    declared = {
+        "host": "sandbox",
+        "deletes": [f"{where}/logs"],
+        "intent": "Remove the old logs of the app",
+        "verify": [{"check": "path_absent", "target": f"{where}/logs", "expected": ""}],
+    }
+    wrong = await agent.call("shell_run", {**declared, "command": f"rm -rf {other}"})
+    kept = _is_there(other / "june.log")
+    console.print(f"  on the disk: billing/logs/june.log is {'still there' if kept else 'GONE'}")
+    if wrong["state"] == "held":
+        await agent.call("call_cancel", {"call_id": wrong["call_id"]})
+    absent = await agent.call_and_recover("shell_run", {**declared, "command": "rm -rf /logs"})
+    return bool(kept and not wrong["ok"] and absent["ok"]), absent["call_id"]
 
 
-async def _approval(agent: Agent, console: Console, environment: dict[str, str]) -> tuple[bool, str]:
-    _say(console, "3. A script that nobody can read beforehand: a human decides")
+async def _script(agent: Agent, console: Console, environment: dict[str, str]) -> tuple[bool, str]:
+    _say(console, "3. A script that nobody can read beforehand, and that does more than it says: a human decides")
     where = (await agent.call("shell_run", {"host": "sandbox", "command": "pwd"}))["result"]["stdout"].strip()
     arguments = {
         "host": "sandbox",
-        "command": 'python3 -c \'open("migrated", "w").write("42 rows")\'; cat migrated',
+        "command": """python3 -c 'print("42 rows", file=open("migrated", "w")); open("old.conf", "w").write("a=1")'""",
         "writes": [f"{where}/migrated"],
         "intent": "Run the migration script",
-        "verify": [{"check": "path_contains", "target": f"{where}/migrated", "expected": "42"}],
     }
     asked = await agent.call("shell_run", arguments)
-    approval = asked["result"].get("approval_id", "")
-    await _interlock(["approvals", "list"], environment, console)
-    await _interlock(["approvals", "approve", approval, "--reason", "read it, fine"], environment, console)
-    recovery = asked["error"]["recovery"]
-    done = await agent.call(recovery["tool"], recovery["arguments"])
-    return bool(done["ok"]), asked["call_id"]
+    call_id = asked["call_id"]
+    if asked["state"] != "held":  # this machine stages nothing: the text of the command is what a human decides on
+        approval = asked["result"].get("approval_id", "")
+        await _interlock(["approvals", "list"], environment, console)
+        await _interlock(["approvals", "approve", approval, "--reason", "read it, fine"], environment, console)
+        recovery = (asked["error"] or {}).get("recovery", {})
+        done = await agent.call(recovery["tool"], recovery["arguments"])
+        return bool(done["ok"]), call_id
+    untouched = not _is_there(where, "migrated")
+    shown = await _interlock(["held", "show", call_id], environment, console)
+    await _interlock(["held", "land", call_id, "--reason", "both files are wanted"], environment, console)
+    done = await agent.call("call_status", {"call_id": call_id})
+    landed = _is_there(where, "old.conf")
+    await _interlock(["undo", call_id, "--reason", "the wrong day"], environment, console)
+    undone = not _is_there(where, "migrated") and not _is_there(where, "old.conf")
+    console.print(f"  on the disk: {'nothing of it is left' if undone else 'it is STILL THERE'}")
+    return bool(done["ok"] and untouched and shown and landed and undone), call_id
 
 
-async def _interlock(arguments: list[str], environment: dict[str, str], console: Console) -> None:
+def _make(file: Path) -> None:
+    file.parent.mkdir(parents=True)
+    file.write_text("not yours\n")
+
+
+def _is_there(*where: str | Path) -> bool:
+    """The disk is the witness."""
+    return Path(*where).exists()
+
+
+async def _interlock(arguments: list[str], environment: dict[str, str], console: Console) -> bool:
     console.print(f"  [bold magenta]human →[/] interlock {escape(shlex.join(arguments))}", soft_wrap=True)
     done = await asyncio.to_thread(
         subprocess.run,
@@ -179,6 +203,7 @@ async def _interlock(arguments: list[str], environment: dict[str, str], console:
     for line in (done.stdout + done.stderr).rstrip().splitlines():
         folder = f"{environment['XDG_DATA_HOME']}/interlock"
         console.print(f"    {escape(line.replace(folder, '…'))}", soft_wrap=True)
+    return done.returncode == 0
 
 
 def _say(console: Console, sentence: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from interlock.held import changes_of, effects_of
+from interlock.held import UNDO, changes_of, effects_of
 from interlock.ports import Hosts, PathQuery
 from interlock.records import LayerRow
 from interlock.ticket import Ticket
@@ -64,6 +64,8 @@ class Guard:
 
         What a held layer holds was measured on the host: its paths are what they are.
         """
+        if held is not None and call.tool == UNDO:
+            return effects_of(call, held)  # it declares, by itself, exactly what was measured
         if held is not None:
             declared = await self._resolve(Effects(declared=call.declaration), facts)
             if isinstance(declared, Refusal):
@@ -149,11 +151,15 @@ class Guard:
             decision = self.engine.decide(principal, facts, call, effects, shown, measured=True)
             return Judged(Level.STAGED, decision, asks_first=decision.verdict is Verdict.ASK)
         most = Level(containment_reachable(facts))
-        # The file tools change their files at once, through the file channel: no layer holds that.
-        level = choose_level(tool, call, effects, facts, most) if tool.runs else Level.NONE
+        if not tool.runs and facts.undo:
+            most = Level.STAGED  # the runner makes file work ready as a layer, whatever the kernel can do
+        level = choose_level(tool, call, effects, facts, most)
         whole = self.decide(principal, facts, call, effects, replace(situation, containment=level.value))
         raised = demanded(whole)
-        if whole.verdict is Verdict.ASK and level < raised <= most:
+        if whole.verdict is Verdict.ASK and level < raised and not tool.runs:
+            open_ = replace(facts, containment=(Level.NONE.word,))  # no kernel contains what goes by the file channel
+            whole = self.decide(principal, open_, call, effects, replace(situation, containment=level.value))
+        elif whole.verdict is Verdict.ASK and level < raised <= most:
             level = raised
             whole = self.decide(principal, facts, call, effects, replace(situation, containment=level.value))
         if level is not Level.STAGED:
@@ -232,13 +238,10 @@ class Guard:
         self, ticket: Ticket, effects: Effects, changes: Sequence[Change], decision: Decision
     ) -> Recovery:
         """What to do where more was changed than declared: the command that was meant, else an honest declaration."""
-        call, facts = ticket.call, ticket.facts
-        if "command" in call.arguments:
-            beyond = undeclared(replace(effects, declared=ticket.effects.declared))
-            corrected = await self._corrected(ticket.principal, facts, call, ticket.tool, beyond)
-            if corrected:
-                because = "This is the command that does what was declared; it was analysed and decided already."
-                return Recovery.change({"command": corrected}, because)
+        call = ticket.call
+        meant = await self.meant(ticket, effects)
+        if meant is not None:
+            return meant
         if decision.verdict is Verdict.DENY:
             return Recovery.give_up(f"Policy would deny it with an honest declaration too: {self.why(decision)}.")
         if changes and not honest_commit(ticket.effects.declared, changes):
@@ -249,6 +252,17 @@ class Guard:
             "It lands what is held, exactly as it was shown, with a declaration that matches it; nothing runs again."
         )
         return Recovery.use("call_commit", whole, because)
+
+    async def meant(self, ticket: Ticket, effects: Effects) -> Recovery | None:
+        """The command that does what was declared, where this one would do it elsewhere; None where none is found."""
+        if "command" not in ticket.call.arguments:
+            return None
+        beyond = undeclared(replace(effects, declared=ticket.effects.declared))
+        corrected = await self._corrected(ticket.principal, ticket.facts, ticket.call, ticket.tool, beyond)
+        if not corrected:
+            return None
+        because = "This is the command that does what was declared; it was analysed and decided already."
+        return Recovery.change({"command": corrected}, because)
 
     async def _corrected(
         self,

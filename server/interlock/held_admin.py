@@ -41,7 +41,10 @@ class HeldAdmin:
         if layer.state is LayerState.HELD and layer.host in self._app.settings.hosts:
             found = await self._app.hosts.diff(layer.host, layer.run_id, DIFF_CHARS_MAX)
             diff = found if isinstance(found, str) else f"(the host did not show it: {found.message})"
-        return {"layer": layer, "call": call, "diff": diff}
+        whole = tuple(
+            change_from_json(change).to_json() for change in layer.changes
+        )  # on record what is empty is left out
+        return {"layer": replace(layer, changes=whole), "call": call, "diff": diff}
 
     async def land(self, call_id: str, reason: str, by: str) -> Json:
         """Land a held change as the person who asks for it: declared as it was measured, approved where policy asks."""

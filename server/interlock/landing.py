@@ -11,6 +11,7 @@ policy allows                 → landed, exactly these bytes
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -19,7 +20,7 @@ from interlock.entry import Entry
 from interlock.guard import Guard
 from interlock.held import COMMIT, changes_of
 from interlock.ports import Executed, Hosts, Measured, Run, Store
-from interlock.records import LayerRow, LayerState
+from interlock.records import LAYER_CHANGES_CHARS_MAX, LayerRow, LayerState
 from interlock.settings import Limits
 from interlock.ticket import Ticket
 from interlock.trail import Step
@@ -27,7 +28,7 @@ from interlock_policies.facts import Decision, Level, Situation, Verdict
 from interlock_policies.measured import inverse_changes, measured_effects, undeclared_changes
 from interlock_policies.redact import Redactor
 from interlock_policies.severity import side_effects_score
-from interlock_tools.call import Mode
+from interlock_tools.call import Json, Mode
 from interlock_tools.changes import Change
 from interlock_tools.effects import Effects
 from interlock_tools.errors import (
@@ -37,12 +38,14 @@ from interlock_tools.errors import (
     HostFault,
     OutcomeUnknown,
     PolicyDenied,
+    Recovery,
     Refusal,
     State,
 )
 from interlock_tools.plan import CommitLayer
 
 SECONDS_AN_HOUR = 3_600.0
+NOT_WHOLE = "the record does not hold every path of this change"
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Outcome:
     state: State | None = None  # where the error alone does not say it
     side_effects: float | None = None
     layer: LayerRow | None = None  # what goes on record of the layer, as it is now
+    advice: Recovery | None = None  # what to do where it did not reach what was asked for
 
     @property
     def measured(self) -> Measured:
@@ -107,7 +111,8 @@ class Landing:
         if executed.refusal is not None:
             return Outcome(executed)
         measured = replace(executed.measured, changes=changes, landed=True)
-        return Outcome(replace(executed, measured=measured), side_effects=self._score(ticket, measured))
+        layer = self.landed_row(held, ticket.call.call_id, measured) if ticket.call.tool == COMMIT else None
+        return Outcome(replace(executed, measured=measured), side_effects=self._score(ticket, measured), layer=layer)
 
     def _told(self, outcome: Outcome) -> Outcome:
         """What landed without a layer: it cannot be taken back here, but it is not called a success."""
@@ -199,9 +204,9 @@ class Landing:
         run = Run(call.call_id, call.digest, call.host, plan, call.timeout_seconds)
         landed = await self.hosts.execute(leave, run)
         if landed.refusal is None:
-            done = replace(outcome.measured, layer="", landed=True, undo_why=landed.measured.undo_why)
-            executed = replace(outcome.executed, measured=done)
-            return replace(outcome, executed=executed, layer=self.landed_row(row, call.call_id, landed.measured))
+            now = self.landed_row(row, call.call_id, landed.measured)
+            done = replace(outcome.measured, layer="", landed=True, undo_why=now.reason)
+            return replace(outcome, executed=replace(outcome.executed, measured=done), layer=now)
         if isinstance(landed.refusal, OutcomeUnknown):
             unknown = replace(outcome.executed, refusal=landed.refusal)
             return replace(outcome, executed=unknown, layer=None)  # it stays claimed: its host is asked again
@@ -225,8 +230,9 @@ class Landing:
     def layer_row(self, ticket: Ticket, outcome: Outcome, state: LayerState) -> LayerRow:
         """What goes on record of a layer that waits. Redaction must not have changed a path: then it is not whole."""
         measured, call, now = outcome.measured, ticket.call, self.clock()
-        changes = [change.to_json() for change in measured.changes]
+        changes = [_recorded(change) for change in measured.changes]
         shown = self.redactor.json(changes)
+        whole = shown == changes and len(json.dumps(shown)) <= LAYER_CHANGES_CHARS_MAX
         return LayerRow(
             run_id=call.call_id,
             host=call.host,
@@ -234,7 +240,7 @@ class Landing:
             call_digest=call.digest,
             digest=measured.layer,
             changes=tuple(shown),
-            truncated=measured.truncated or shown != changes,
+            truncated=measured.truncated or not whole,
             bytes=measured.bytes,
             state=state,
             created=now,
@@ -245,11 +251,18 @@ class Landing:
     def landed_row(self, row: LayerRow, by: str, measured: Measured) -> LayerRow:
         """The layer once it landed: until when it can be undone, or why it cannot."""
         now = self.clock()
-        until = None if measured.undo_why else now + self.limits.undo_hours_max * SECONDS_AN_HOUR
+        why = measured.undo_why or (NOT_WHOLE if row.truncated else "")
+        until = None if why else now + self.limits.undo_hours_max * SECONDS_AN_HOUR
         return replace(
-            row, state=LayerState.LANDED, landed=now, landed_by=by, undo_until=until, reason=measured.undo_why,
+            row, state=LayerState.LANDED, landed=now, landed_by=by, undo_until=until, reason=why,
             bytes=measured.bytes or row.bytes,
         )  # fmt: skip
+
+
+def _recorded(change: Change) -> dict[str, Json]:
+    """A change as it is kept: what a decision or a reader needs. What the host compares with, the host keeps itself."""
+    kept = {name: value for name, value in change.to_json().items() if value}
+    return kept | {"was": {"kind": str(change.was.get("kind", ""))} if change.was is not None else None}
 
 
 CHANGES_SAID_MAX = 5

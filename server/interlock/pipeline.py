@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 
 from interlock.authorize import Authority
-from interlock.closing import Closing
+from interlock.closing import Closing, own_result
 from interlock.entry import Entry
 from interlock.guard import Guard
 from interlock.held import changes_of
@@ -157,7 +157,7 @@ class Line:
 
     async def _admit(self, ticket: Ticket) -> Ticket | Envelope:
         with ticket.trail.step(Step.ADMIT) as seen:
-            admission = self.entry.admission(ticket, cost_units(ticket.effects, ticket.facts))
+            admission = self.entry.admission(ticket, cost_units(ticket.weight, ticket.facts))
             result = await self.store.admit(admission)
             seen.update(cost_units=admission.intent.cost_units)
         if isinstance(result, Admitted):
@@ -228,9 +228,9 @@ class Line:
 
     async def release(self, ticket: Ticket, layer: LayerRow, approvals: frozenset[str]) -> Envelope:
         """An approved, held change: decide again on what was measured, consume the approval, land exactly that."""
-        changes = changes_of(layer)
+        changes, row = changes_of(layer), await self.store.call(ticket.call.call_id)
         measured = Measured("staged", changes, layer=layer.digest, bytes=layer.bytes)
-        outcome = Outcome(Executed({}, None, started=True, measured=measured), layer=layer)
+        outcome = Outcome(Executed(own_result(row), None, started=True, measured=measured), layer=layer)
         with ticket.trail.step(Step.APPROVE) as seen:
             decision = self.landing.decide(ticket, measured_effects(ticket.effects, changes), approvals)
             refusal: Refusal | None = None
@@ -246,7 +246,6 @@ class Line:
                     refusal = ApprovalExpired(reason=taken)
             seen.update(approvals=sorted(approvals), good=refusal is None)
         if refusal is not None:
-            row = await self.store.call(ticket.call.call_id)
             if row is None:
                 return Envelope(layer.run_id, refusal.state, error=refusal)
             return await self.closing.drop(row, layer, refusal, refusal.state)
@@ -285,7 +284,10 @@ class Line:
             measured = executed.measured
             seen.update(observed=measured.observed, changes=len(measured.changes), scratch=measured.scratch)
         outcome = await self.landing.conclude(ticket, executed)
-        return outcome, await self._verify(ticket, outcome)
+        verified = await self._verify(ticket, outcome)
+        if not all(entry.passed for entry in verified):
+            outcome = replace(outcome, advice=await self.guard.meant(ticket, ticket.effects))
+        return outcome, verified
 
     async def again(self, ticket: Ticket, plan: Plan) -> Executed:
         """A landing or an undo whose end was not heard, asked for once more: on the host it is one and the same."""

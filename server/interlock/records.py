@@ -173,6 +173,9 @@ class LayerState(StrEnum):
     LOST = "lost"  # the host does not know it any more
 
 
+LAYER_CHANGES_CHARS_MAX = 4_000_000  # of their JSON; what does not fit is neither landed later nor undone
+
+
 @dataclass(frozen=True, slots=True)
 class LayerRow:
     """What one run changed on its host, held there or landed. Everything in it is already redacted.

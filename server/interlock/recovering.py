@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import replace
 
 from interlock.entry import Entry
@@ -19,13 +20,15 @@ from interlock.ticket import Ticket
 from interlock.trail import Trail
 from interlock_policies.facts import Decision, Verdict
 from interlock_tools.errors import Cancelled, Refusal
-from interlock_tools.plan import CommitLayer, RunCommand, UndoRun
+from interlock_tools.plan import WORK_PLANS, CommitLayer, RunCommand, UndoRun
 
 log = logging.getLogger("interlock")
 
 ASKED_AT_ONCE = 8
-AGAIN_SECONDS = 30.0
+AGAIN_SECONDS = 5.0
+AGAIN_SECONDS_MAX = 3_600.0
 OPEN_MAX = 500
+ASKABLE_PLANS = (RunCommand, CommitLayer, UndoRun, *WORK_PLANS)  # of anything else its host keeps no word
 
 
 class Recovering:
@@ -36,12 +39,13 @@ class Recovering:
         self._entry = entry
         self._live = live
         self._room = asyncio.Semaphore(ASKED_AT_ONCE)
+        self._pauses: dict[str, tuple[float, float]] = {}
 
     async def forever(self) -> None:
         """Until cancelled. What runs in this process has an end to come, and is left alone."""
         while True:
             for found in await self._line.store.open_runs(OPEN_MAX):
-                if self._keeps_runs(found.call.host) and found.call.call_id not in self._live.running():
+                if found.call.call_id not in self._live.running() and self._is_time(found.call.call_id):
                     await self._start(found)
             await self._expire()
             await asyncio.sleep(AGAIN_SECONDS)
@@ -52,10 +56,15 @@ class Recovering:
             if row.state is LayerState.DISCARDED and row.host in self._entry.settings.hosts:
                 await self._line.hosts.discard(row.host, row.run_id)
 
-    def _keeps_runs(self, host: str) -> bool:
-        """Whether this host has run directories to be asked about."""
-        known = self._entry.settings.hosts.get(host)
-        return known is not None and known.containment != "none"
+    def _is_time(self, call_id: str) -> bool:
+        """Whether to ask about this call now: its host is asked less and less often, and never given up."""
+        now, (due, pause) = time.monotonic(), self._pauses.get(call_id, (0.0, AGAIN_SECONDS))
+        if now < due:
+            return False
+        if len(self._pauses) >= 2 * OPEN_MAX:
+            self._pauses.clear()
+        self._pauses[call_id] = (now + pause, min(2 * pause, AGAIN_SECONDS_MAX))
+        return True
 
     async def _start(self, found: OpenRun) -> None:
         """Follow it in a task of its own, so that call_status and call_cancel reach it as any running call."""
@@ -64,7 +73,7 @@ class Recovering:
         except Exception:
             log.exception("call %s could not be asked about", found.call.call_id)
             return
-        if ticket is not None:
+        if ticket is not None and isinstance(self._entry.plan_of(ticket), ASKABLE_PLANS):
             self._live.start(ticket, self._line.collect(ticket, self._asked(ticket)))
 
     async def _asked(self, ticket: Ticket) -> Executed:

@@ -38,7 +38,7 @@ class HostSettings:
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     sessions_max: int = 8
     embedded: bool = False
-    containment: str = "none"  # the strongest level that is used there: staged, confined or none
+    containment: str = "staged"  # the strongest level that is used there: staged, confined or none
     masked: tuple[str, ...] = ()  # places hidden inside a containment, beside the default ones; `~` is the login's home
 
 

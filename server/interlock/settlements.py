@@ -22,6 +22,7 @@ def envelope_of(ticket: Ticket, outcome: Outcome, verified: tuple[Verified, ...]
     error = executed.refusal
     if error is None and failed:
         error = VerificationFailed(reason=f"{failed[0].check} {failed[0].target}: {failed[0].detail}")
+        error = error.with_recovery(outcome.advice) if outcome.advice is not None else error
     success: float | None = 1.0 if error is None else 0.0
     if (error is not None and (not executed.started or error.state is State.UNKNOWN)) or outcome.hold:
         success = None
@@ -35,7 +36,7 @@ def envelope_of(ticket: Ticket, outcome: Outcome, verified: tuple[Verified, ...]
         scores=Scores(ticket.validity, success, outcome.side_effects),
         attempts=executed.attempts,
         undo_available=until is not None,
-        undo_until=_iso(until) if until is not None else None,
+        undo_until=iso(until) if until is not None else None,
         notices=(*ticket.notices, *_notices(outcome)),
         error=error,
     )
@@ -44,7 +45,7 @@ def envelope_of(ticket: Ticket, outcome: Outcome, verified: tuple[Verified, ...]
 def _held(outcome: Outcome, layer: LayerRow | None) -> Mapping[str, Json]:
     if not outcome.hold or layer is None:
         return {}
-    return {"held": {"paths": len(layer.changes), "until": _iso(layer.expires), "digest": layer.digest}}
+    return {"held": {"paths": len(layer.changes), "until": iso(layer.expires), "digest": layer.digest}}
 
 
 def _notices(outcome: Outcome) -> tuple[str, ...]:
@@ -59,7 +60,8 @@ def _notices(outcome: Outcome) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _iso(seconds: float) -> str:
+def iso(seconds: float) -> str:
+    """ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 

@@ -8,6 +8,7 @@ from interlock.ports import Bounds, Request
 from interlock.records import LayerRow
 from interlock.trail import Trail
 from interlock_policies.facts import Decision, HostFacts, Level, Principal
+from interlock_policies.measured import as_trees
 from interlock_tools.call import Call
 from interlock_tools.catalog import Tool
 from interlock_tools.effects import Effects
@@ -42,6 +43,11 @@ class Ticket:
     granted: frozenset[str] = frozenset()
     held: LayerRow | None = None
     landing: LayerRow | None = None
+
+    @property
+    def weight(self) -> Effects:
+        """What its cost is reckoned from: of a held change each tree counts once, not each file in it."""
+        return self.effects if self.held is None else as_trees(self.effects)
 
     @property
     def bounds(self) -> Bounds:

@@ -30,6 +30,7 @@ hosts = ["*"]
 [hosts.sandbox]
 embedded = true
 labels = {{ env = "sandbox" }}
+containment = "none"
 [policy]
 elicit_roles = {list(roles)!r}
 """.replace("'", '"')

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from guarded import FAST, Agent, Guarded, Member, codes, of_call, picture, resident_bytes, until
+from guarded import FAST, WAIT_SECONDS, Agent, Guarded, Member, codes, of_call, picture, resident_bytes, until
 from sshd import Sshd, processes_with, running_sshd
 
 pytestmark = [pytest.mark.anyio, pytest.mark.openssh]
@@ -60,29 +60,51 @@ async def begun(agent: Agent, mark: Path, **more: object) -> tuple[asyncio.Task,
 # ── connection killed mid-command; and the remote process ────────────────────────────────────────────────────────────
 
 
-async def test_a_connection_killed_mid_command_is_an_unknown_outcome_and_names_what_still_runs(
+async def test_a_connection_killed_mid_command_loses_neither_the_command_nor_its_output(
     house: Guarded, box: Sshd
 ) -> None:
     mark = house.work / "mark"
     async with house.client() as agent:
         task, call_id = await begun(agent, mark)
         box.kill_sessions()
+        (sleeper,) = processes_with("sleep\x003973")
+        os.kill(sleeper, 9)  # the long wait is over: the command goes on to its end
+        answer = await task
+        assert answer["ok"], answer
+        assert answer["call_id"] == call_id
+        assert answer["result"]["stdout"] == "begun\n"
+        assert mark.read_text() == "x\ny\n"
+
+
+async def test_a_host_that_stays_away_is_an_unknown_outcome_until_it_is_back_and_asked(
+    tmp_path: Path, box: Sshd
+) -> None:
+    house = Guarded(tmp_path, limits=f"{FAST}reattach_seconds_max = 1\n").write(Member("box", box))
+    mark = house.work / "mark"
+    async with house.client() as agent:
+        task, call_id = await begun(agent, mark)
+        box.stop()
         answer = await task
         assert answer["state"] == "unknown"
         assert answer["error"]["code"] == "OUTCOME_UNKNOWN"
         assert not answer["ok"]
         assert answer["call_id"] == call_id
-        assert "still runs there" in answer["error"]["message"]
         assert len(of_call(call_id)) >= 3
-        # An operator finds it by its id, with the processes that still run for it.
-        listed = await house.command("reconcile")
-        assert call_id in listed.stdout, listed.stderr
-        assert all(str(pid) in listed.stdout for pid in of_call(call_id)), listed.stdout
-        ended = await house.command("reconcile", call_id, "--as", "failed", "--reason", "looked at the host")
-        assert ended.returncode == 0, ended.stderr
-        assert (await agent.call("call_status", call_id=call_id))["state"] == "failed"
+        assert call_id in (await house.command("reconcile")).stdout  # a person is told of it
+        box.start()
+        await followed_again(agent, call_id)
+        ended = await agent.call("call_cancel", call_id=call_id)
+        assert ended["result"]["state"] == "cancelled", ended
+        assert not of_call(call_id)
         assert call_id not in (await house.command("reconcile")).stdout
         assert mark.read_text() == "x\n"  # it ran once, and nobody ran it again
+
+
+async def followed_again(agent: Agent, call_id: str) -> None:
+    """Return once the server found the call on its host and follows it."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while (await agent.call("call_status", call_id=call_id))["state"] != "running":  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.1)
 
 
 # ── cancel, timeout ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -98,7 +120,7 @@ async def test_a_client_that_cancels_ends_the_whole_tree_and_the_record_says_so(
         said = await agent.call("call_status", call_id=call_id, wait_seconds=20)
         assert said["state"] == "cancelled"
         assert said["error"]["code"] == "CANCELLED"
-        assert "none that could be found is left" in said["error"]["message"]
+        assert "none of its processes is left" in said["error"]["message"]
         assert said["result"]["stdout"] == "begun\n"
         assert mark.read_text() == "x\n"
 
@@ -119,7 +141,7 @@ async def test_a_timeout_ends_the_whole_tree_and_keeps_what_was_printed(house: G
         answer = await agent.sh(tree(mark), writes=[str(mark)], timeout_seconds=2)
         assert answer["state"] == "failed"
         assert answer["error"]["code"] == "TIMED_OUT"
-        assert "none that could be found is left" in answer["error"]["message"]
+        assert "none of its processes is left" in answer["error"]["message"]
         assert answer["result"]["stdout"] == "begun\n"
         assert not of_call(answer["call_id"])
         assert mark.read_text() == "x\n"
@@ -128,7 +150,7 @@ async def test_a_timeout_ends_the_whole_tree_and_keeps_what_was_printed(house: G
 # ── the server itself is killed ──────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_killed_server_leaves_an_unknown_call_that_is_visible_and_never_run_again(house: Guarded) -> None:
+async def test_a_killed_servers_call_goes_on_is_found_again_and_is_never_run_again(house: Guarded) -> None:
     mark = house.work / "mark"
     try:
         async with house.client() as agent:
@@ -139,14 +161,14 @@ async def test_a_killed_server_leaves_an_unknown_call_that_is_visible_and_never_
     except Exception as fault:  # noqa: BLE001 - however the client says that its server has gone
         assert "sleep" not in str(fault)
     async with house.client() as agent:
-        said = await agent.call("call_status", call_id=call_id)
-        assert said["state"] == "unknown"
-        assert said["error"]["code"] == "OUTCOME_UNKNOWN"
-        assert not said["error"]["retryable"]
+        await followed_again(agent, call_id)
         assert (await agent.sh("true"))["ok"]
-        listed = await house.command("reconcile")
-        assert call_id in listed.stdout
-        assert all(str(pid) in listed.stdout for pid in of_call(call_id)), listed.stdout
+        assert of_call(call_id)
+        ended = await agent.call("call_cancel", call_id=call_id)
+        assert ended["result"]["state"] == "cancelled", ended
+        assert not of_call(call_id)
+        said = await agent.call("call_status", call_id=call_id)
+        assert said["result"]["stdout"] == "begun\n"
     verified = await house.command("trace", "verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert mark.read_text() == "x\n"

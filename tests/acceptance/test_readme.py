@@ -65,12 +65,15 @@ def test_the_demo_ends_well_and_shows_what_the_readme_shows(tmp_path: Path) -> N
     assert "make demo" in block("make demo")
     shown = run("interlock demo", environment(tmp_path))
     (excerpt,) = [body for body in README.blocks("") if "EFFECT_UNDECLARED" in body]
-    _, refused, recovery = (" ".join(line.split()) for line in excerpt.splitlines())
+    _, held, disk = (" ".join(line.split()) for line in excerpt.splitlines())
     flat = " ".join(shown.split())
     assert '"command": "rm -rf /logs"' in flat
-    assert refused in flat
-    assert recovery in flat
-    assert "human → interlock approvals approve" in flat
+    assert held in flat
+    assert disk in flat
+    assert '{"command": "rm -rf ./logs"}' in flat
+    assert "Landed: 2 paths" in flat
+    assert "Undone: 2 paths" in flat
+    assert "on the disk: nothing of it is left" in flat
     assert all(client in shown for client in ("Claude Desktop", "Claude Code", "Cursor", "VS Code"))
 
 
@@ -169,7 +172,7 @@ async def test_the_approval_commands_approve_one_call_and_deny_another(tmp_path:
     listing, showing, approving, denying = block("interlock approvals list").splitlines()
     env = environment(tmp_path)
     async with client_of("interlock serve", env) as client:
-        asked = [await envelope_of(client, "shell_run", an_opaque_call(number)) for number in (1, 2)]
+        asked = [await envelope_of(client, "shell_run", a_call_that_asks(number)) for number in (1, 2)]
         first, second = (envelope["result"]["approval_id"] for envelope in asked)
         shown = await anyio.to_thread.run_sync(run, listing, env)
         assert first in shown
@@ -182,8 +185,9 @@ async def test_the_approval_commands_approve_one_call_and_deny_another(tmp_path:
     assert "use the staging host" in ended[1]["error"]["message"]
 
 
-def an_opaque_call(number: int) -> dict[str, Any]:
-    return {"host": "sandbox", "command": f"python3 -c 'print({number})'", "intent": "Count"}
+def a_call_that_asks(number: int) -> dict[str, Any]:
+    """A signal reaches processes of the host: no containment holds that."""
+    return {"host": "sandbox", "command": f"kill -0 1; echo {number}", "intent": "Look whether it lives"}
 
 
 async def status_of(client: Client, call_id: str) -> dict[str, Any]:

@@ -212,7 +212,7 @@ def box(tmp_path: Path):
 
 def _settings_with(server: Sshd, folder: Path, **changes: Any) -> Settings:
     base = settings_in(folder, connect_timeout_seconds=2.0, breaker_failures_max=2, breaker_open_seconds=1.0)
-    host = server.settings("box", labels={"env": "dev"}, **changes)
+    host = server.settings("box", labels={"env": "dev"}, containment="none", **changes)
     return replace(base, hosts={"box": host})
 
 
@@ -267,15 +267,21 @@ async def test_refused_credentials_go_to_a_human(tmp_path: Path, box: Sshd) -> N
     assert _end(steps) == "ask_human"
 
 
+def _impatient(box: Sshd, folder: Path) -> Settings:
+    """Settings with which a host that went away is soon given up."""
+    found = _settings_with(box, folder, workspace=(str(folder),))
+    return replace(found, limits=replace(found.limits, reattach_seconds_max=1.0))
+
+
 @pytest.mark.openssh
 async def test_an_unknown_outcome_goes_to_a_human_and_is_never_repeated(tmp_path: Path, box: Sshd) -> None:
-    async with open_home(tmp_path, settings=_settings_with(box, tmp_path, workspace=(str(tmp_path),))) as home:
+    async with open_home(tmp_path, settings=_impatient(box, tmp_path)) as home:
         counter = tmp_path / "counter"
 
         async def cut(_: Home) -> None:
             while not counter.exists():
                 await asyncio.sleep(0.02)
-            box.kill_sessions()
+            box.stop()
 
         async with _with(cut, home):
             steps = await _followed(
@@ -302,7 +308,7 @@ def test_every_code_of_the_contract_is_walked_here() -> None:
 
 @pytest.mark.openssh
 async def test_what_a_lost_call_still_runs_is_ended_by_its_call_id(tmp_path: Path, box: Sshd) -> None:
-    async with open_home(tmp_path, settings=_settings_with(box, tmp_path, workspace=(str(tmp_path),))) as home:
+    async with open_home(tmp_path, settings=_impatient(box, tmp_path)) as home:
         started = tmp_path / "started"
         arguments = {"writes": [str(started)], "intent": "Run for long"}
         task = asyncio.create_task(
@@ -310,11 +316,11 @@ async def test_what_a_lost_call_still_runs_is_ended_by_its_call_id(tmp_path: Pat
         )
         while not started.exists():
             await asyncio.sleep(0.02)
-        box.kill_sessions()
+        box.stop()
         lost = await asyncio.wait_for(task, WAIT_SECONDS)
+        box.start()
         assert lost["error"]["code"] == "OUTCOME_UNKNOWN"
         assert processes_with("271828")
         cancelled = await home.call("call_cancel", call_id=lost["call_id"])
-        assert cancelled["result"]["state"] == "unknown"
-        assert cancelled["notices"]
+        assert cancelled["result"]["state"] in ("unknown", "cancelled")  # the second where it was found again already
         assert not processes_with("271828")

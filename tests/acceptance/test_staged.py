@@ -1,5 +1,7 @@
 """A host that stages: what was declared lands, what was not is held and shown, and what landed is taken back."""
 
+# ruff: noqa: ASYNC110 - a test polls for what nobody tells it
+
 from __future__ import annotations
 
 import asyncio
@@ -19,6 +21,7 @@ from interlock.ports import Authorization, Executed, Progress, Run
 from interlock.records import LayerRow, LayerState
 from interlock_tools.errors import HostUnreachable
 from interlock_tools.plan import CommitLayer
+from sshd import processes_with
 
 pytestmark = [
     pytest.mark.anyio,
@@ -65,6 +68,20 @@ async def test_what_was_not_declared_is_shown_and_changes_nothing(home: Home, ou
     assert str(other / "precious") in done["effects"]["deleted"] + done["effects"]["undeclared"]
     assert done["scores"]["side_effects"] < 1.0
     assert (other / "precious").read_text() == "data"
+
+
+async def test_a_read_that_the_kernel_confined_is_scored_as_what_it_is(home: Home) -> None:
+    done = await home.call("shell_run", command="cat logs/app.log; wc -l < logs/app.log")
+    assert done["result"]["stdout"] == "line\n1\n"
+    assert done["effects"]["observed"] == "confined"
+    assert done["scores"]["side_effects"] == 1.0
+
+
+async def test_what_a_signal_ended_is_no_success_and_lands_nothing(home: Home) -> None:
+    done = await remove_logs(home, "rm -rf ./logs; exec python3 -c 'import os; os.kill(os.getpid(), 9)'")
+    assert done["error"]["code"] == "COMMAND_FAILED", done
+    assert done["result"]["exit_code"] == 137
+    assert (home.scratch / "logs" / "app.log").exists()
 
 
 async def test_an_unread_script_is_held_where_it_does_more_and_lands_as_it_was_shown(home: Home) -> None:
@@ -143,6 +160,24 @@ async def test_a_command_that_failed_lands_nothing(home: Home) -> None:
     assert not (home.scratch / "half").exists()
 
 
+async def test_a_command_that_a_signal_ended_is_no_success_and_lands_nothing(home: Home) -> None:
+    half = home.scratch / "half"
+    done = await home.call("shell_run", command="echo x > half; kill -9 $$", writes=[str(half)], intent="Die halfway")
+    if done["state"] == "awaiting_approval":
+        await home.app.approve(done["result"]["approval_id"], approve=True, by="a human", reason="")
+        done = await home.call("call_status", call_id=done["call_id"], wait_seconds=10)
+    assert (done["state"], done["error"]["code"]) == ("failed", "COMMAND_FAILED"), done
+    assert done["result"]["exit_code"] == 128 + 9
+
+
+async def test_a_script_that_a_signal_ended_in_its_layer_lands_nothing(home: Home) -> None:
+    half = home.scratch / "half"
+    script = 'python3 -c \'import os; open("half", "w").write("x"); os.kill(os.getppid(), 9)\'; true'
+    done = await home.call("shell_run", command=script, writes=[str(half)], intent="Die halfway")
+    assert (done["state"], done["error"]["code"]) == ("failed", "COMMAND_FAILED"), done
+    assert not half.exists()
+
+
 async def test_a_human_decides_on_the_measured_change_and_it_lands_once(home: Home, outside: Path) -> None:
     target = outside / "app.conf"
     target.write_text("old\n")
@@ -166,13 +201,6 @@ async def test_a_cancelled_held_change_is_gone(home: Home) -> None:
     await home.call("call_cancel", call_id=shown["call_id"])
     done = await home.call("call_commit", call_id=shown["call_id"], writes=[str(target)], intent="Land it anyway")
     assert not done["ok"]
-    assert not target.exists()
-
-
-async def test_a_file_tool_asks_before_it_changes_anything(home: Home, outside: Path) -> None:
-    target = outside / "app.conf"
-    asked = await home.call("file_write", path=str(target), content="x", intent="Configure it")
-    assert asked["state"] == "awaiting_approval", asked
     assert not target.exists()
 
 
@@ -212,8 +240,10 @@ async def test_a_host_that_is_gone_when_it_should_land_keeps_the_change_held(hom
 
 
 async def test_what_another_made_during_an_uncontained_run_is_not_blamed_on_it(home: Home) -> None:
-    running = asyncio.create_task(home.call("shell_run", command="ps aux > /dev/null; sleep 1"))
-    await asyncio.sleep(0.4)
+    running = asyncio.create_task(home.call("shell_run", command="ps aux > /dev/null; sleep 1.0417"))
+    async with asyncio.timeout(10):
+        while not processes_with("sleep\x001.0417"):
+            await asyncio.sleep(0.02)
     (home.scratch / "foreign").write_text("by somebody else")
     done = await running
     assert done["state"] == "succeeded", done

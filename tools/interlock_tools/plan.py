@@ -131,4 +131,6 @@ Plan = (
     | CommitLayer
     | UndoRun
 )
+WorkPlan = WriteFile | EditFile | MoveFile | DeleteFile
+WORK_PLANS = (WriteFile, EditFile, MoveFile, DeleteFile)
 READING_PLANS = (ReadFile, ListFiles, SearchFiles)

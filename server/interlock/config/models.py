@@ -83,7 +83,7 @@ class HostSection(Section):
         description="SSH sessions at once; keep it below the host's MaxSessions.",
     )
     containment: Literal["staged", "confined", "none"] = Field(
-        default="none", description="The strongest containment that is used there, as far as the host can."
+        default="staged", description="The strongest containment that is used there, as far as the host can."
     )
     masked: list[Text] = Field(
         default_factory=list,

@@ -106,33 +106,6 @@ class CommandChannel(asyncssh.SSHClientSession[bytes]):
         if self._chan is not None:
             self._chan.abort()
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether nothing has come of it yet: neither a beginning nor an end."""
-        return not self.began.is_set() and not self._reported.is_set()
-
-    def adopt(self, out: Sink, err: Sink) -> None:
-        """From now on its output goes to these; before its marker there is none."""
-        self._sinks = (out, err)
-
-    async def begun_or_ended(self) -> None:
-        """Return once its command began, or it ended without one."""
-        waits = [asyncio.create_task(event.wait()) for event in (self.began, self._reported)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-
-    def send(self, data: bytes) -> bool:
-        """Send bytes to its standard input, which stays open; False where the channel is closed already."""
-        try:
-            if self._chan is not None:
-                self._chan.write(data)
-        except OSError:
-            return False
-        return self._chan is not None
-
     def feed_stdin(self, data: bytes) -> None:
         """Send all of the standard input, and its end."""
         if self._chan is not None:

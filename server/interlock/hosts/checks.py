@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from interlock.hosts.commands import Surroundings
 from interlock.hosts.ending import ask_or_end
+from interlock.hosts.environment import Surroundings
 from interlock.hosts.faults import Faulted
 from interlock.hosts.link import Link, Live
 from interlock.hosts.quick import Said

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import shlex
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 
@@ -131,7 +133,31 @@ async def _inside(link: Link, live: Live) -> list[Finding]:
     except (Faulted, asyncssh.ChannelOpenError) as fault:
         mend = "Enable 'Subsystem sftp' in sshd_config, or install the openssh-sftp-server package."
         found.append(Finding("files", ok=False, detail=str(fault), mend=mend))
+    found.append(await _containment(link, live))
     return found
+
+
+async def _containment(link: Link, live: Live) -> Finding:
+    """Whether the host contains commands as strongly as its configuration asks for, as its runner found by doing it."""
+    wanted = link.host.containment
+    lower = f'set containment = "none" for {link.host.name} where that is meant.'
+    if wanted == "none":
+        return Finding("containment", ok=True, detail="none, as configured")
+    try:
+        outpost = await link.outpost(live)
+    except (Faulted, asyncssh.ChannelOpenError) as fault:
+        return Finding("containment", ok=False, detail=describe(fault), mend=f"Look again, or {lower}")
+    if outpost is None:
+        detail = f"none: {live.no_runner or 'it offers too few sessions'}"
+        return Finding("containment", ok=False, detail=detail, mend=f"Install Python 3.6 or newer there, or {lower}")
+    abilities: Mapping[str, Any] = outpost.hello.get("abilities") or {}
+    levels = [str(level) for level in abilities.get("levels") or ()]
+    seen = f"kernel {abilities.get('kernel', '?')}, Python {abilities.get('python', '?')}"
+    if wanted in levels:
+        return Finding("containment", ok=True, detail=f"{', '.join(reversed(levels))}; {seen}")
+    why = (abilities.get("missing") or {}).get(wanted, "its runner does not say why")
+    mend = f"Log in as root, let this login make user namespaces, or {lower}"
+    return Finding("containment", ok=False, detail=f"no {wanted}: {why}; {seen}", mend=mend)
 
 
 def _abilities(host: HostSettings) -> str:

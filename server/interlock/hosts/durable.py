@@ -11,14 +11,16 @@ from typing import Any
 import asyncssh
 
 from interlock.hosts.cancelling import see_through, taken
-from interlock.hosts.commands import Surroundings, environment_of
+from interlock.hosts.environment import Surroundings, environment_of
 from interlock.hosts.faults import Faulted, unreachable
+from interlock.hosts.layers import whole_reply
 from interlock.hosts.link import Link
 from interlock.hosts.outpost import Head, Outpost, OutpostLost, Reply, RunnerFault
 from interlock.hosts.seen import measured_of
+from interlock.hosts.streams import RunStreams
 from interlock.ports import Executed, Measured, Progress, Run
 from interlock.settings import Limits
-from interlock.spool import Spool, answer_texts
+from interlock.spool import Spool
 from interlock_policies.facts import Level
 from interlock_tools.call import Json
 from interlock_tools.errors import (
@@ -40,6 +42,7 @@ STOP_SECONDS_MAX = 15.0
 AFTER_TIMEOUT_SECONDS = (
     20.0  # the runner ends a run that is out of time by itself; this much later it is not waited for
 )
+SIGNALLED = 128
 AGAIN_SECONDS = 0.2
 AGAIN_SECONDS_MAX = 5.0
 
@@ -91,8 +94,8 @@ class DurableRun:
         self._run = run
         self._plan = plan
         self._limits = limits
-        self._writers = (spool.writer(run.call_id, "stdout"), spool.writer(run.call_id, "stderr"))
-        self._seen = [0, 0]
+        self._streams = RunStreams(spool, run.call_id, limits)
+        self._why_gone = ""
 
     # ── from its start, or from wherever it is ───────────────────────────────────────────────────────────────────────
 
@@ -107,7 +110,11 @@ class DurableRun:
         except ValueError as fault:
             raise Faulted(PathInvalid(path="command", reason=str(fault)), counts=False) from None
         stdin = self._plan.stdin.encode("utf-8", "surrogateescape")
-        return await self._watched(self._follow(outpost, "start", order, stdin), progress)
+        try:
+            return await self._watched(self._follow(outpost, "start", order, stdin), progress)
+        except _NeverBegan:  # its end was asked for before its start had come
+            refusal = Cancelled(reason="before it began; nothing ran")
+            return Executed(self._streams.result(None), refusal, started=False)
 
     async def collect(self, outpost: Outpost, progress: Progress | None) -> Executed | None:
         """Follow a run that somebody else started; None where the host never began it, and now never will."""
@@ -118,7 +125,7 @@ class DurableRun:
 
     async def _watched(self, following: Coroutine[Any, Any, Reply | None], progress: Progress | None) -> Executed:
         task = asyncio.create_task(following)
-        reporter = asyncio.create_task(self._report(progress)) if progress else None
+        reporter = asyncio.create_task(self._streams.report(progress))
         by = ""
         reply: Reply | None = None
         try:
@@ -127,10 +134,8 @@ class DurableRun:
             by = taken(cancelled)
             reply, _ = await see_through(self._stop(task))
         finally:
-            if reporter is not None:
-                reporter.cancel()
-            for writer in self._writers:
-                writer.close()
+            reporter.cancel()
+            self._streams.close()
         return self._executed(reply, by)
 
     # ── following ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -144,7 +149,7 @@ class DurableRun:
         sent = False
         while True:
             try:
-                asked = {**head, "out": self._seen[0], "err": self._seen[1], "follow": True}
+                asked = {**head, "out": self._streams.seen[0], "err": self._streams.seen[1], "follow": True}
                 reply = await outpost.follow(verb, asked, body, self._hear)
             except OutpostLost as fault:
                 if not sent and not outpost.opened:
@@ -153,7 +158,8 @@ class DurableRun:
             except RunnerFault as fault:
                 return self._refused(fault, sent)
             else:
-                return await self._whole(outpost, self._last_output(reply))
+                most = self._limits.layer_changes_max
+                return await whole_reply(outpost, self._run.call_id, self._last_output(reply), most)
             found = await self._again(ends)
             if found is None:
                 return None
@@ -167,47 +173,23 @@ class DurableRun:
         while loop.time() < until:
             try:
                 return await self._link.outpost(await self._link.live())
-            except (Faulted, asyncssh.ChannelOpenError):
+            except (Faulted, asyncssh.ChannelOpenError) as fault:
+                self._why_gone = str(fault.refusal.message if isinstance(fault, Faulted) else fault)
                 await asyncio.sleep(min(pause, max(0.0, until - loop.time())))
                 pause = min(pause * 2, AGAIN_SECONDS_MAX)
         return None
 
     def _hear(self, head: Head, body: bytes) -> None:
         if head.get("event") == "output":
-            self._take_output(int(head["stream"]) - 1, int(head["offset"]), body)
-
-    def _take_output(self, which: int, offset: int, data: bytes) -> None:
-        """Output from `offset` on: what was seen before is dropped, what the host did not keep is counted."""
-        writer, seen = self._writers[which], self._seen[which]
-        if offset > seen:
-            writer.skip(offset - seen)
-            seen = offset
-        writer.write(data[seen - offset :])
-        self._seen[which] = max(seen, offset + len(data))
+            self._streams.take(int(head["stream"]) - 1, int(head["offset"]), body)
 
     def _last_output(self, reply: Reply) -> Reply:
         """Small output comes with the last word itself: `out_inline` bytes of stdout, then those of stderr."""
         out = int(reply.head.get("out_inline", 0))
         for which, data in ((0, reply.body[:out]), (1, reply.body[out:])):
             if data:
-                self._take_output(which, int(reply.head.get("err_offset" if which else "out_offset", 0)), data)
+                self._streams.take(which, int(reply.head.get("err_offset" if which else "out_offset", 0)), data)
         return reply
-
-    async def _whole(self, outpost: Outpost, reply: Reply) -> Reply:
-        """The last word with all of its changes: more than fit into one answer are asked for page by page."""
-        changes = list(reply.head.get("changes") or ())
-        left = int(reply.head.get("changes_left") or 0)
-        while left and len(changes) < self._limits.layer_changes_max:
-            head = {"run": self._run.call_id, "offset": len(changes)}
-            try:
-                page = await outpost.ask("changes", head, timeout_seconds=STOP_SECONDS_MAX)
-            except (OutpostLost, RunnerFault, TimeoutError):
-                break
-            found = page.head.get("changes") or ()
-            left = int(page.head.get("changes_left") or 0) if found else 0
-            changes += found
-        cut = bool(reply.head.get("truncated")) or left > 0
-        return Reply({**reply.head, "changes": changes, "truncated": cut}, reply.body)
 
     def _refused(self, fault: RunnerFault, sent: bool) -> Reply:
         """A fault of the runner's. Before anything began it is the road's; afterwards nobody knows."""
@@ -243,15 +225,25 @@ class DurableRun:
     def _executed(self, reply: Reply | None, by: str) -> Executed:
         if reply is None:
             reason = "the connection was lost while it ran, and the host could not be asked what became of it"
+            reason += f" ({self._why_gone})" if self._why_gone else ""
             lost = OutcomeUnknown(reason=f"cancelled by {by}; {reason}" if by else reason, call_id=self._run.call_id)
-            return Executed(self._result(None), lost, started=True)
+            return Executed(self._streams.result(None), lost, started=True)
+        known = reply.head.get("known") or {}
+        if reply.head.get("state") == "lost" and known.get("began") is False:
+            return Executed(self._streams.result(None), self._never_begun(str(known.get("why", "")), by), started=False)
         if reply.head.get("state") == "lost":
-            lost = OutcomeUnknown(reason=_what_is_known(reply.head.get("known") or {}), call_id=self._run.call_id)
-            return Executed(self._result(None), lost, started=True)
+            lost = OutcomeUnknown(reason=_what_is_known(known), call_id=self._run.call_id)
+            return Executed(self._streams.result(None), lost, started=True)
         end: Mapping[str, Json] = reply.head["end"]
         refusal = self._judged(end, by) or self._unmeasured(end)
-        measured = measured_of(reply.head, self._run.bounds.level) if refusal is None or end["began"] else Measured()
-        return Executed(self._result(end["exit_code"]), refusal, started=bool(end["began"]), measured=measured)
+        measured = measured_of(reply.head, self._run.bounds) if refusal is None or end["began"] else Measured()
+        return Executed(self._streams.result(_exit_code(end)), refusal, started=bool(end["began"]), measured=measured)
+
+    def _never_begun(self, why: str, by: str) -> Refusal:
+        """The host decided for good that it shall not begin: by then its start had broken off, or was not wanted."""
+        if by or why == "cancelled":
+            return Cancelled(reason=f"by {by or 'another connection'}; nothing ran")
+        return unreachable(f"its start broke off on the host before it began: {why or 'no reason is known'}").refusal
 
     def _judged(self, end: Mapping[str, Json], by: str) -> Refusal | None:
         why, reason = str(end["why"]), str(end.get("reason", ""))
@@ -268,7 +260,16 @@ class DurableRun:
                 return ContainmentUnavailable(reason=f"{reason}; nothing ran")
             case "lost":
                 return OutcomeUnknown(reason=reason or "its supervisor ended", call_id=self._run.call_id)
-        code = end["exit_code"]
+            case "" | "exit" | "signal":
+                return self._failed(end)
+        return OutcomeUnknown(reason=f"the host told an end that is not known here: {why}", call_id=self._run.call_id)
+
+    def _failed(self, end: Mapping[str, Json]) -> Refusal | None:
+        code = _exit_code(end)
+        if code is None:
+            return OutcomeUnknown(reason="the host told of an end without its exit code", call_id=self._run.call_id)
+        if end.get("signal"):
+            return CommandFailed(reason=f"it was ended by signal {end['signal']}")
         return CommandFailed(reason=f"it ended with exit code {code}") if code else None
 
     def _unmeasured(self, end: Mapping[str, Json]) -> Refusal | None:
@@ -285,29 +286,13 @@ class DurableRun:
             return OutcomeUnknown(reason=reason, call_id=self._run.call_id)
         return type(refusal)(reason=f"{refusal.reason}; none of its processes is left on the host")
 
-    # ── output ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _report(self, progress: Progress | None) -> None:
-        seconds = 0.0
-        while progress is not None:
-            await asyncio.sleep(self._limits.progress_seconds)
-            seconds += self._limits.progress_seconds
-            try:
-                await progress(f"running for {seconds:g} s", sum(writer.seen_bytes for writer in self._writers))
-            except Exception:  # noqa: BLE001 - a listener that fails must not disturb the call
-                return
-
-    def _result(self, exit_code: int | None) -> Mapping[str, Json]:
-        out, err = answer_texts(*self._writers, self._limits.answer_chars_max)
-        return {
-            "exit_code": exit_code,
-            "stdout": out.text,
-            "stderr": err.text,
-            "truncated": out.is_cut or err.is_cut,
-            "stdout_bytes": self._writers[0].seen_bytes,
-            "stderr_bytes": self._writers[1].seen_bytes,
-            "next_offset": out.next_offset,
-        }
+def _exit_code(end: Mapping[str, Json]) -> int | None:
+    """As a shell gives it: what a signal ended has 128 and its number. None where the host told none."""
+    code, number = end.get("exit_code"), end.get("signal")
+    if isinstance(number, int) and number:
+        return SIGNALLED + number
+    return code if isinstance(code, int) else None
 
 
 class _NeverBegan(Exception):
@@ -316,8 +301,6 @@ class _NeverBegan(Exception):
 
 def _what_is_known(known: Mapping[str, Json]) -> str:
     said = "its supervisor on the host ended without a word"
-    if not known.get("began", True):
-        return f"{said}, before the command began"
     if known.get("level") == Level.STAGED.name.lower() and not known.get("landing"):
         return f"{said}; it ran in a layer, of which nothing landed"
     return said

@@ -20,7 +20,7 @@ LOOK_SECONDS = 5.0
 _FIND = """
 declare -A parent=() start=() mine=()
 find_mine() {
-  local path pid line fields group_is_ours=0 grew=1
+  local path pid word line fields group_is_ours=0 grew=1
   parent=(); start=()
   for path in /proc/[0-9]*; do
     pid=${path#/proc/}
@@ -31,10 +31,18 @@ find_mine() {
   done
   for pid in "${!mine[@]}"; do [[ ${start[$pid]-} == "${mine[$pid]}" ]] || unset "mine[$pid]"; done
   if (( g > 0 )) && [[ ! -d /proc/$g || ${start[$g]-$t} == "$t" ]]; then group_is_ours=1; fi
-  for path in $(grep -lsF -e "$marker" /proc/[0-9]*/environ); do
-    pid=${path#/proc/}; pid=${pid%/environ}
-    [[ -n ${start[$pid]-} ]] && mine[$pid]=${start[$pid]}
-  done
+  # First a coarse look at all, in which one process could feign another, then a close one: grep alone sees no further
+  # than the first variable on some hosts.
+  pid=
+  while read -r word path _; do
+    if [[ $word == "==>" ]]; then
+      pid=${path#/proc/}; pid=${pid%/environ}
+    elif [[ -n ${start[$pid]-} ]] && tr '\\000' '\\n' <"/proc/$pid/environ" | grep -qxF -e "$marker"; then
+      mine[$pid]=${start[$pid]}
+    fi
+  done < <(
+    tail -n +1 /proc/[0-9]*/environ | tr '\\000' '\\n' | grep -e '^==> /proc/[0-9]*/environ <==$' -e "^$marker$"
+  ) 2>/dev/null
   if (( group_is_ours )); then
     for pid in "${!start[@]}"; do
       [[ ${group[$pid]} == "$g" || ${session[$pid]} == "$g" ]] && mine[$pid]=${start[$pid]}

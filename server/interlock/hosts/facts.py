@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import asyncssh
 
-from interlock.hosts.commands import Surroundings
 from interlock.hosts.dial import login_user
+from interlock.hosts.environment import Surroundings
 from interlock.hosts.faults import Faulted, describe, unreachable
 from interlock.hosts.link import Link, Live
 from interlock.hosts.quick import ask

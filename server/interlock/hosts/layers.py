@@ -82,7 +82,8 @@ async def _asked_until_known(link: Link, live: Live, verb: str, head: Head, limi
         try:
             return await outpost.ask(verb, head, timeout_seconds=LANDING_SECONDS_MAX)
         except RunnerFault as fault:
-            return _not_said(fault, head) if verb == "land" and fault.code in _UNSURE else refusal_of(fault, verb)
+            unsure = fault.code in _UNSURE[verb] and not fault.head.get("unchanged")
+            return _not_said(fault, verb, head) if unsure else refusal_of(fault, verb)
         except (OutpostLost, TimeoutError):
             sent = True
         while sent:
@@ -94,12 +95,12 @@ async def _asked_until_known(link: Link, live: Live, verb: str, head: Head, limi
                 await asyncio.sleep(AGAIN_SECONDS)
 
 
-_UNSURE = ("unavailable", "internal")  # what broke may have broken after something had landed
+_UNSURE = {"land": ("unavailable", "internal"), "undo": ("internal",)}  # it may have broken after something was changed
 
 
-def _not_said(fault: RunnerFault, head: Head) -> Refusal:
-    """A landing that failed on its host without saying where: it is asked for again, and never taken for undone."""
-    reason = f"the host could not say what became of the landing: {fault.reason or fault.code}"
+def _not_said(fault: RunnerFault, verb: str, head: Head) -> Refusal:
+    """What failed on its host without saying where: it is asked for again, and never taken for not done."""
+    reason = f"the host could not say what became of the {verb}: {fault.reason or fault.code}"
     return OutcomeUnknown(reason=reason, call_id=str(head["run"]))
 
 
@@ -123,9 +124,26 @@ async def ask_runner(link: Link, live: Live, verb: str, head: Mapping[str, Json]
         raise unreachable(f"the runner did not answer: {fault}") from None
 
 
+async def whole_reply(outpost: Outpost, run_id: str, reply: Reply, changes_max: int) -> Reply:
+    """A run's last word with all of its changes: more than fit into one answer are asked for page by page."""
+    changes = list(reply.head.get("changes") or ())
+    left = int(reply.head.get("changes_left") or 0)
+    while left and len(changes) < changes_max:
+        head = {"run": run_id, "offset": len(changes)}
+        try:
+            page = await outpost.ask("changes", head, timeout_seconds=ASK_SECONDS_MAX)
+        except (OutpostLost, RunnerFault, TimeoutError):
+            break
+        found = page.head.get("changes") or ()
+        left = int(page.head.get("changes_left") or 0) if found else 0
+        changes += found
+    cut = bool(reply.head.get("truncated")) or left > 0
+    return Reply({**reply.head, "changes": changes, "truncated": cut}, reply.body)
+
+
 def refusal_of(fault: RunnerFault, verb: str) -> Refusal:
     """A fault of the runner's as the contract has it."""
-    if fault.code == "stale":
+    if fault.code in ("stale", "moved"):
         return _stale(verb, [str(path) for path in fault.head.get("stale") or ()] or [fault.reason])
     if fault.code == "absent":
         kind = UndoUnavailable if verb == "undo" else CallUnknown

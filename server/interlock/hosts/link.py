@@ -12,9 +12,9 @@ import asyncssh
 from interlock.hosts.channel import CommandChannel, Sink, open_channel
 from interlock.hosts.faults import Faulted, describe, no_files, unreachable
 from interlock.hosts.gate import SessionGate
+from interlock.hosts.hellos import Hellos
 from interlock.hosts.outpost import NoRunner, Outpost, OutpostLost, RunnerFault, open_outpost
 from interlock.hosts.program import runner_exec
-from interlock.hosts.waiting import WaitingShell
 from interlock.hosts.wire import Exec
 from interlock.settings import HostSettings, Limits
 from interlock_policies.facts import HostFacts
@@ -22,7 +22,6 @@ from interlock_policies.facts import HostFacts
 CLOSE_SECONDS = 2.0
 TIDY_SECONDS_MAX = 60.0
 RUNNER_SESSIONS_MIN = 2  # with a single session the files need it
-SHELL_SESSIONS_MIN = 5  # below this many, no shell is left waiting for the next command
 SFTP_SHARED_SESSIONS_MIN = 3  # below this many sessions, a file channel is not kept open between calls
 
 
@@ -36,7 +35,6 @@ class Live:
     connection: asyncssh.SSHClientConnection
     lost: asyncio.Event
     sftp: asyncio.Task[asyncssh.SFTPClient] | None = None
-    waiting: WaitingShell | None = None  # made at the first command; not where there are few sessions
     outpost: asyncio.Task[Outpost] | None = None
     no_runner: str = ""
     known: dict[str, str] = field(default_factory=dict)  # what was learned of the host over this connection
@@ -55,7 +53,16 @@ OpenSftp = Callable[[asyncssh.SSHClientConnection], Awaitable[asyncssh.SFTPClien
 class Link:
     """Shares one connecting task among concurrent first users; a dropped or wedged generation is never used again."""
 
-    def __init__(self, host: HostSettings, dial: Dial, open_sftp: OpenSftp, limits: Limits) -> None:
+    def __init__(
+        self,
+        host: HostSettings,
+        dial: Dial,
+        open_sftp: OpenSftp,
+        limits: Limits,
+        starts: asyncio.Semaphore | None = None,
+    ) -> None:
+        """`starts`: a place in it is taken while the runner starts; shared by all links to the same server."""
+        self._starts = starts or asyncio.Semaphore()
         self.host = host
         self._dial = dial
         self._open_sftp = open_sftp
@@ -63,15 +70,12 @@ class Link:
         self._live: Live | None = None
         self._connecting: asyncio.Task[Live] | None = None
         self._tidying: asyncio.Task[None] | None = None
+        self._hellos = Hellos()
         keeps_sftp = host.sessions_max >= SFTP_SHARED_SESSIONS_MIN
         self._keeps_sftp = keeps_sftp
-        # The runner is used where something is to be contained; every other command has a shell of its own.
-        self.uses_runner = host.containment != "none" and host.sessions_max >= RUNNER_SESSIONS_MIN
-        # A shell of another user is never left waiting; one session in few is too many; in process it gains nothing.
-        plain = not host.become and not host.embedded and not self.uses_runner
-        self.keeps_shell = plain and host.sessions_max >= SHELL_SESSIONS_MIN
+        self._keeps_runner = host.sessions_max >= RUNNER_SESSIONS_MIN
         self.gate = SessionGate(
-            host.sessions_max - int(keeps_sftp) - int(self.keeps_shell or self.uses_runner),
+            host.sessions_max - int(keeps_sftp) - int(self._keeps_runner),
             limits.session_queue_max,
             limits.session_wait_seconds,
         )
@@ -105,8 +109,6 @@ class Link:
         live.lost.set()
         if live.sftp is not None:
             live.sftp.cancel()
-        if live.waiting is not None:
-            live.waiting.close()
         _close_outpost(live)
         live.connection.abort()
 
@@ -131,7 +133,7 @@ class Link:
 
         Raises Faulted, and asyncssh.ChannelOpenError where the host has no session free.
         """
-        if live.no_runner or not self.uses_runner:
+        if live.no_runner or not self._keeps_runner:
             return None
         if live.outpost is None or _is_over(live.outpost):
             live.outpost = asyncio.create_task(self._send_runner(live), name=f"runner {self.host.name}")
@@ -145,7 +147,9 @@ class Link:
     async def _send_runner(self, live: Live) -> Outpost:
         try:
             exec_ = runner_exec(self.host.become)
-            outpost = await open_outpost(live.connection, exec_, self._limits.connect_timeout_seconds)
+            seconds = self._limits.connect_timeout_seconds
+            async with self._starts:
+                outpost = await open_outpost(live.connection, exec_, seconds, self._hellos)
         except asyncssh.ChannelOpenError:
             if live.lost.is_set() or live.connection.is_closed():
                 self.drop(live)
@@ -155,13 +159,14 @@ class Link:
             if live.connection.is_closed():
                 self.drop(live)
             raise
+        outpost.watch(self._limits.connect_timeout_seconds, lambda: self.drop(live))
         self._tidying = asyncio.create_task(self._tidy(outpost), name=f"tidy {self.host.name}")
         return outpost
 
     async def _tidy(self, outpost: Outpost) -> None:
         """Let the host finish what a killed landing left, and drop run directories that are old or too many."""
         days = 1 + max(self._limits.undo_hours_max, self._limits.layer_hours_max) // 24
-        kept = {"days": days, "bytes_max": self._limits.runs_bytes_max}
+        kept = {"days": days, "held_days": days, "bytes_max": self._limits.runs_bytes_max}
         with suppress(OutpostLost, RunnerFault, TimeoutError):
             await outpost.ask("sweep", timeout_seconds=TIDY_SECONDS_MAX)
             await outpost.ask("expire", kept, timeout_seconds=TIDY_SECONDS_MAX)
@@ -230,8 +235,6 @@ class Link:
         if live is None:
             return
         self.forget_sftp(live)
-        if live.waiting is not None:
-            live.waiting.close()
         _close_outpost(live)
         live.connection.close()
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import asyncssh
 
 from interlock.hosts.faults import describe, unreachable
+from interlock.hosts.hellos import Hellos
 from interlock.hosts.program import program
 from interlock.hosts.wire import AfterMarker, Exec
 from interlock.runner.frames import FrameBroken, FrameReader, encode_frame
@@ -17,6 +18,7 @@ from interlock_tools.call import Json
 STDERR = 1
 SAID_BYTES_MAX = 4_096
 HELLO_SECONDS_MAX = 20.0
+LOOKS_PER_SILENCE = 4
 NO_PYTHON = 127  # what the exec line ends with where the host has no Python that could run it
 
 Head = Mapping[str, Json]
@@ -36,7 +38,7 @@ class OutpostLost(Exception):
 
 
 class NoRunner(Exception):
-    """The host cannot run the runner: there is no Python on it."""
+    """The host cannot run the runner: there is no Python on it, or no place of this user's own for its runs."""
 
 
 class RunnerFault(Exception):
@@ -58,8 +60,9 @@ class _Asked:
 class Outpost(asyncssh.SSHClientSession[bytes]):
     """The runner as it is reached over one channel. `hello` is what it said of its host."""
 
-    def __init__(self, marker: bytes) -> None:
+    def __init__(self, marker: bytes, hellos: Hellos | None = None) -> None:
         self._filter = AfterMarker(marker)
+        self._hellos = hellos or Hellos()
         self._frames = FrameReader()
         self._chan: asyncssh.SSHClientChannel[bytes] | None = None
         self._asked: dict[int, _Asked] = {}
@@ -67,6 +70,8 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
         self._said = b""
         self._exit_code: int | None = None
         self._why_lost = ""
+        self._heard_at = 0.0
+        self._watching: asyncio.Task[None] | None = None
         self.opened = False
         self.hello: Head = {}
 
@@ -77,6 +82,7 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
         self.opened = True
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
         if datatype == STDERR:
             self._said = (self._said + data)[-SAID_BYTES_MAX:]
             return
@@ -118,20 +124,46 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
         """One request whose answer may take as long as it likes; its events on the way. Raises as `ask`."""
         if self._chan is None or self._why_lost:
             raise OutpostLost(self._why_lost or "the runner was never reached")
+        loop = asyncio.get_running_loop()
+        if not self._asked:
+            self._heard_at = loop.time()  # while nothing is asked, it may well be silent
         self._number += 1
         number = self._number
-        asked = _Asked(asyncio.get_running_loop().create_future(), on_event)
+        asked = _Asked(loop.create_future(), on_event)
         self._asked[number] = asked
         try:
             self._chan.write(encode_frame({**head, "n": number, "do": do}, body))
-            return await asked.done
+            reply = await asked.done
         except OSError as fault:
+            self._lose(describe(fault))  # now: whoever asks anew must not be given this one again
             raise OutpostLost(describe(fault)) from None
         finally:
             self._asked.pop(number, None)
+        if (reply.head.get("end") or {}).get("why") == "room":
+            self._hellos.forget()
+        return reply
+
+    def watch(self, silent_seconds: float, on_silent: Callable[[], None]) -> None:
+        """Give it up, and say so, where something is asked and nothing at all is heard for twice so long."""
+        self._watching = asyncio.create_task(self._watch(silent_seconds, on_silent), name="watch a runner")
+
+    async def _watch(self, silent_seconds: float, on_silent: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._why_lost:
+            await asyncio.sleep(silent_seconds / LOOKS_PER_SILENCE)
+            silent = loop.time() - self._heard_at if self._asked else 0.0
+            if silent > 2 * silent_seconds:
+                self._lose("the runner does not answer any more")
+                on_silent()
+            elif silent > silent_seconds and self._chan is not None:
+                self._number += 1  # whatever it answers, it is heard
+                self._chan.write(encode_frame({"n": self._number, "do": "here"}, b""))
 
     def close(self) -> None:
         """Close the channel; the runner ends with it, what it started does not."""
+        if self._watching is not None:
+            self._watching.cancel()
+        self._lose("its channel was closed")
         if self._chan is not None:
             self._chan.abort()
 
@@ -149,7 +181,7 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
             asked.done.set_exception(RunnerFault(head))
 
     def _lose(self, why: str) -> None:
-        self._why_lost = self._why_lost or why
+        self._why_lost = self._why_lost or why or "it is gone"
         for asked in self._asked.values():
             if not asked.done.done():
                 asked.done.set_exception(OutpostLost(self._why_lost))
@@ -168,19 +200,22 @@ def _unheard(_head: Head, _body: bytes) -> None:
     """Nobody listens to the events of a request that is only waited for."""
 
 
-async def open_outpost(connection: asyncssh.SSHClientConnection, exec_: Exec, open_seconds: float) -> Outpost:
-    """Send the runner to the host and hear its hello.
+async def open_outpost(
+    connection: asyncssh.SSHClientConnection, exec_: Exec, open_seconds: float, hellos: Hellos | None = None
+) -> Outpost:
+    """Send the runner to the host and hear its hello; `hellos` holds what the one before it said.
 
-    Raises asyncssh.ChannelOpenError where no session is free, NoRunner where the host has no Python, and Faulted where
+    Raises asyncssh.ChannelOpenError where no session is free, NoRunner where the host cannot run it, and Faulted where
     the road or the program fails. Nothing is left behind where it does.
     """
-    outpost = Outpost(exec_.marker)
+    hellos = hellos or Hellos()
+    outpost = Outpost(exec_.marker, hellos)
     sent = program()
     try:
         async with asyncio.timeout(open_seconds):
             await connection.create_session(lambda: outpost, exec_.line, encoding=None)
             outpost.send(sent.packed)
-        hello = await outpost.ask("hello", timeout_seconds=HELLO_SECONDS_MAX)
+        hello = await outpost.ask("hello", hellos.known(), timeout_seconds=HELLO_SECONDS_MAX)
     except asyncssh.ChannelOpenError:
         raise
     except OutpostLost as fault:
@@ -189,6 +224,8 @@ async def open_outpost(connection: asyncssh.SSHClientConnection, exec_: Exec, op
         raise unreachable(f"the runner did not start: {outpost.said or fault}") from None
     except (OSError, asyncssh.Error, TimeoutError, RunnerFault) as fault:
         outpost.close()
+        if isinstance(fault, RunnerFault) and fault.code == "unavailable":
+            raise NoRunner(fault.reason) from None
         raise unreachable(f"the runner did not start: {describe(fault)}") from None
     except asyncio.CancelledError:
         outpost.close()
@@ -196,5 +233,6 @@ async def open_outpost(connection: asyncssh.SSHClientConnection, exec_: Exec, op
     if hello.head.get("digest") != sent.digest:
         outpost.close()
         raise unreachable("the runner that answered is not the one that was sent")
+    hellos.keep(hello.head)
     outpost.hello = hello.head
     return outpost

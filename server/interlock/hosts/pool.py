@@ -14,15 +14,16 @@ from interlock.hosts.attempts import Attempts, Work
 from interlock.hosts.breaker import Breakers, BreakerStore, Kind
 from interlock.hosts.cancelling import taken
 from interlock.hosts.checks import measure
-from interlock.hosts.commands import CommandRun
 from interlock.hosts.diagnose import Finding, diagnose
 from interlock.hosts.durable import DurableRun, Place
 from interlock.hosts.ending import Ended, end_call, look_for
 from interlock.hosts.facts import facts, surroundings
 from interlock.hosts.faults import Faulted
 from interlock.hosts.files import carry_out
-from interlock.hosts.layers import ask_runner, land_layer, runner_of, undo_run
+from interlock.hosts.filework import FileWork, collect_work
+from interlock.hosts.layers import ask_runner, land_layer, undo_run
 from interlock.hosts.link import Link, Live
+from interlock.hosts.plain import PlainRun
 from interlock.hosts.resolve import resolve_paths
 from interlock.hosts.roads import Roads
 from interlock.hosts.sftp import open_files
@@ -34,7 +35,7 @@ from interlock_policies.facts import HostFacts, Level
 from interlock_tools.call import Check
 from interlock_tools.envelope import Attempt, Verified
 from interlock_tools.errors import Cancelled, ContainmentUnavailable, OutcomeUnknown, Refusal
-from interlock_tools.plan import READING_PLANS, CommitLayer, RunCommand, UndoRun
+from interlock_tools.plan import READING_PLANS, WORK_PLANS, CommitLayer, RunCommand, UndoRun, WorkPlan
 
 Result = TypeVar("Result")
 Consume = Callable[[Authorization, Run], Awaitable[Refusal | None]]
@@ -136,10 +137,15 @@ class SshHosts:
         """
 
         async def work(link: Link, live: Live) -> Executed | None:
+            if isinstance(run.plan, WORK_PLANS):
+                return await collect_work(link, live, run, self._limits)
             place = Place(link, await surroundings(link, live))
             plan = run.plan if isinstance(run.plan, RunCommand) else RunCommand("")
-            durable = DurableRun(place, run, plan, self._spool, self._limits)
-            return await durable.collect(await runner_of(link, live), progress)
+            outpost = await link.outpost(live)
+            if outpost is None:
+                async with link.gate.enter():
+                    return await PlainRun(place, run, plan, self._spool, self._limits).collect(live, progress)
+            return await DurableRun(place, run, plan, self._spool, self._limits).collect(outpost, progress)
 
         found = await self._read(run.host, Kind.COMMAND, work)
         if isinstance(found, Refusal):
@@ -199,6 +205,8 @@ class SshHosts:
     async def _carry_out(self, run: Run, progress: Progress | None, listed: list[Attempt]) -> Executed:
         if isinstance(run.plan, RunCommand):
             return await self._command(run, run.plan, progress, listed)
+        if isinstance(run.plan, WORK_PLANS) and run.bounds.level is Level.STAGED:
+            return await self._file_work(run, run.plan, listed)
 
         async def files(link: Link, live: Live) -> Executed:
             match run.plan:
@@ -211,6 +219,13 @@ class SshHosts:
         reads = isinstance(run.plan, READING_PLANS)
         return await self._attempts.run(run.host, Kind.FILES, files, reads=reads, listed=listed, outcome=_outcome)
 
+    async def _file_work(self, run: Run, plan: WorkPlan, listed: list[Attempt]) -> Executed:
+        """Made ready through the runner: nothing has changed whatever fails, so it may be tried again."""
+        work = FileWork(run, plan, self._limits)
+        return await self._attempts.run(
+            run.host, Kind.FILES, work.carry_out, reads=True, listed=listed, outcome=_outcome
+        )
+
     async def _command(self, run: Run, plan: RunCommand, progress: Progress | None, listed: list[Attempt]) -> Executed:
         async def command(link: Link, live: Live) -> Executed:
             around = await surroundings(link, live)
@@ -222,8 +237,8 @@ class SshHosts:
                 reason = f"the host cannot run the runner: {live.no_runner or 'it offers too few sessions'}"
                 raise Faulted(ContainmentUnavailable(reason=reason), counts=False)
             async with link.gate.enter():
-                started = CommandRun(link, run, plan, self._spool, self._limits)
-                return await started.carry_out(live, around, progress)
+                plain = PlainRun(Place(link, around), run, plan, self._spool, self._limits)
+                return await plain.carry_out(live, progress)
 
         return await self._attempts.run(run.host, Kind.COMMAND, command, reads=False, listed=listed, outcome=_outcome)
 

@@ -20,12 +20,12 @@ from interlock.hosts.wire import Exec
 
 # In this order, so that each part finds the names it needs; a test holds that none is left out.
 PARTS = (
-    "kernel", "layout", "masks", "building", "room", "probe",
+    "steps", "kernel", "layout", "masks", "building", "room", "probe",
     "tree", "copying", "contents", "changes", "acts", "preparing", "landing", "undoing",
     "measuring", "filework", "fileplans",
-    "frames", "steps", "rundirs", "recording", "orders", "ending", "spooling", "services", "launching", "supervise",
-    "measured", "starting", "spares", "following", "working", "settling", "putting", "jobs", "lines", "looping",
-    "serving",
+    "frames", "rundirs", "recording", "orders", "ending", "spooling", "services", "launching", "supervise",
+    "measured", "held", "starting", "spares", "following", "working", "settling", "putting", "jobs", "lines", "looping",
+    "telling", "serving",
 )  # fmt: skip
 PYTHONS = ("python3", "/usr/libexec/platform-python", *(f"python3.{minor}" for minor in range(13, 5, -1)))
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin"

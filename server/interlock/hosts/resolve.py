@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import asyncssh
 
-from interlock.hosts.faults import unreachable
+from interlock.hosts.faults import describe, unreachable
 from interlock.hosts.sftp import LOST, sftp_refusal
 from interlock.ports import PathQuery
 from interlock_tools.errors import PathInvalid, Refusal
@@ -56,8 +56,8 @@ async def _settled(sftp: asyncssh.SFTPClient, query: PathQuery, lenient: bool) -
         return await resolve_path(sftp, query.path, follow=query.follow, lenient=lenient)
     except LinkLoop:
         return PathInvalid(path="path", reason=f"{query.path} is a loop of symbolic links")
-    except LOST as fault:
-        raise unreachable(f"the file channel was lost: {fault.reason}") from None
+    except (*LOST, OSError) as fault:
+        raise unreachable(f"the file channel was lost: {describe(fault)}") from None
     except asyncssh.SFTPError as fault:
         return sftp_refusal(fault, "", "path", query.path)
 

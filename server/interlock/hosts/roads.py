@@ -18,6 +18,7 @@ from interlock.hosts.trust import ShownKey, known_hosts_path, shown_keys, truste
 from interlock.settings import HostSettings, Settings
 from interlock_tools.errors import HostUnknown, HostUnreachable
 
+RUNNERS_STARTED_AT_ONCE_MAX = 4  # on one server: each finds out anew what it can do
 CONNECTS_AT_ONCE_MAX = 4  # below what a server's MaxStartups lets through at once
 JUMPS_MAX = 8
 PROBE_SECONDS = 5.0
@@ -33,6 +34,7 @@ class Roads:
         self._open_files = open_files
         self._links: dict[str, Link] = {}
         self._connects: dict[tuple[str, int], asyncio.Semaphore] = {}
+        self._starts: dict[tuple[str, int], asyncio.Semaphore] = {}
         self._probes: set[asyncio.Task[None]] = set()
 
     def link(self, name: str) -> Link:
@@ -77,7 +79,8 @@ class Roads:
         def files(connection: asyncssh.SSHClientConnection) -> Awaitable[asyncssh.SFTPClient]:
             return self._open_files(connection, host)
 
-        return Link(host, connect, files, self._settings.limits)
+        starts = self._starts.setdefault((host.address, host.port), asyncio.Semaphore(RUNNERS_STARTED_AT_ONCE_MAX))
+        return Link(host, connect, files, self._settings.limits, starts)
 
     async def _connect(self, host: HostSettings, on_lost: Callable[[], None]) -> asyncssh.SSHClientConnection:
         trusted = trusted_keys(host, known_hosts_path(self._settings, host))

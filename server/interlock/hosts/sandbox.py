@@ -22,6 +22,7 @@ from interlock.settings import HostSettings, SecretRef
 LOOPBACK = "127.0.0.1"
 LOGIN_SHELL = "/bin/sh"
 DRAIN_SECONDS = 0.5
+END_SECONDS_MAX = 5.0
 COPY_BYTES = 64 * 1024
 
 
@@ -83,9 +84,14 @@ class Sandbox:
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
         self._groups: set[int] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def handle(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         """Serve one exec request."""
+        serving = asyncio.current_task()
+        if serving is not None:
+            self._serving.add(serving)
+            serving.add_done_callback(self._serving.discard)
         if process.command is None:
             process.stderr.write(b"this host runs commands only\n")
             process.exit(1)
@@ -151,10 +157,12 @@ class Sandbox:
             if child.stdin is not None:
                 child.stdin.close()
 
-    def end_all(self) -> None:
-        """End every process group that still runs."""
+    async def end_all(self) -> None:
+        """End every process group that still runs, and wait until that is seen."""
         for group in tuple(self._groups):
             _end_group(group)
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=END_SECONDS_MAX)
 
 
 def _report_end(process: asyncssh.SSHServerProcess[bytes], code: int) -> None:
@@ -233,7 +241,7 @@ async def open_sandbox(host: HostSettings, state_dir: Path) -> AsyncIterator[Hos
         reached = replace(host, address=LOOPBACK, port=server.get_port(), cwd=str(scratch))
         yield _with_keys(reached, state_dir / "hosts" / host.name, client_key, host_key)
     finally:
-        sandbox.end_all()
+        await sandbox.end_all()
         server.close()
         await server.wait_closed()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from interlock.ports import Measured
+from interlock.ports import Bounds, Measured
 from interlock_policies.facts import Level
 from interlock_tools.call import Json
 from interlock_tools.changes import Change, change_from_json
@@ -13,11 +13,12 @@ NOTES_MAX = 10
 NOTE_CHARS_MAX = 300
 
 
-def measured_of(head: Mapping[str, Json], level: Level = Level.NONE) -> Measured:
+def measured_of(head: Mapping[str, Json], bounds: Bounds) -> Measured:
     """The measured effect in a runner's last word. What cannot be read counts as cut short, never as no change."""
     end = head.get("end") or {}
     observed = str(end.get("observed", "none"))
-    if observed == "scanned" and end.get("level") == "confined":
+    closed = not (bounds.writes or bounds.deletes)  # then there was no place that it could have changed
+    if end.get("level") == "confined" and (observed == "scanned" or closed):
         observed = "confined"  # looked at before and after too, but nothing else could be written
     try:
         changes = changes_of(head.get("changes") or ())
@@ -34,7 +35,7 @@ def measured_of(head: Mapping[str, Json], level: Level = Level.NONE) -> Measured
         scratch=int(head.get("scratch") or 0),
         bytes=int(head.get("bytes") or 0),
         undo_why=undo_why(head.get("undo") or {}),
-        notes=_notes(end.get("notes") or (), end, level),
+        notes=_notes(end.get("notes") or (), end, bounds.level),
     )
 
 

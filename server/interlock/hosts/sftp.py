@@ -16,7 +16,8 @@ _SERVERS = "/usr/lib/openssh /usr/libexec/openssh /usr/lib/ssh /usr/libexec"
 _START = f"for d in {_SERVERS}; do if [ -x $d/sftp-server ]; then exec $d/sftp-server; fi; done; exit 97"
 PATH_ERRORS = "surrogateescape"
 SFTP_VERSION = 3
-LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection)
+# A connection that broke (cut, corrupted, silent) is told to its file channel in its own words.
+LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.DisconnectError)
 
 
 async def open_files(connection: asyncssh.SSHClientConnection, host: HostSettings) -> asyncssh.SFTPClient:

@@ -30,21 +30,12 @@ _OWN_GROUP = (
 )
 _EXPORT = 'for v; do printf -v v %b "$v"; export "$v"; done; set --; '
 _DECODE = 'm=$2; printf -v d %b "$3"; printf -v INTERLOCK_TEXT %b "$4"; shift 4; ' + _EXPORT
-# A waiting shell takes its order from its standard input: four fields, each ended by a NUL. It writes its marker, and
-# begins only at one more NUL: until that was sent, nothing of the command can have run. Without one it just ends.
-_AWAIT = (
-    "m=$2; shift 2; "
-    + _EXPORT
-    + 'IFS= read -r -d "" d && IFS= read -r -d "" INTERLOCK_CALL && IFS= read -r -d "" i && '
-    + 'IFS= read -r -d "" INTERLOCK_TEXT || exit 0; export INTERLOCK_CALL; '
-)
 _ENTER = (
     'cd -- "$d" 2>/dev/null || { echo "$m no-cwd 0" >&2; exit 97; }; '
     'echo "$m $$ ${a[19]:-0}" && echo "$m $$ ${a[19]:-0}" >&2 || exit 97; unset s a m d v; '
 )
 _PROLOGUE = _OWN_GROUP + _DECODE + _ENTER
 _FROM_NOTHING = "exec </dev/null;"
-_AT_GO = 'IFS= read -r -d "" a || exit 0; unset a; [ "$i" = stdin ] || exec </dev/null; unset i; '
 _RUN = 'eval "$INTERLOCK_TEXT"'
 
 
@@ -89,28 +80,6 @@ def quoted(text: str) -> str:
     if "\0" in text:
         raise ValueError("a NUL byte cannot be passed to a command")
     return "'" + _UNSAFE.sub(lambda found: f"\\x{ord(found[0]):02x}", text) + "'"
-
-
-def build_waiting(*, shell: str, environment: Mapping[str, str]) -> Exec:
-    """The exec string of a shell that is started ahead and waits for one order. Raises ValueError as `build_exec`."""
-    if not _PLAIN_WORD.fullmatch(shell) or not all(map(_NAME.fullmatch, environment)):
-        raise ValueError("not a plain word")
-    marker = f"interlock-{secrets.token_hex(12)}"
-    prologue = _OWN_GROUP + _AWAIT + _ENTER + _AT_GO + _RUN
-    words = ["exec", "/usr/bin/env", "-i", shell, "--noprofile", "--norc", "-c", f"'{prologue}'", "bash", "any", marker]
-    words += [quoted(f"{name}={value}") for name, value in environment.items()]
-    return Exec(" ".join(words), marker.encode())
-
-
-GO = b"\0"  # what a waiting shell with an order begins at
-
-
-def order(command: str, *, cwd: str, call_id: str, takes_stdin: bool) -> bytes:
-    """What a waiting shell is sent: the one command it will run. Raises ValueError for a NUL byte."""
-    fields = (cwd, call_id, "stdin" if takes_stdin else "none", command)
-    if any("\0" in field for field in fields):
-        raise ValueError("a NUL byte cannot be passed to a command")
-    return b"".join(field.encode("utf-8", "surrogateescape") + b"\0" for field in fields)
 
 
 @dataclass(frozen=True, slots=True)

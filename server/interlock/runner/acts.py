@@ -12,12 +12,9 @@ import stat
 from typing import Any, Dict, List, Optional, Tuple
 
 from interlock.runner.copying import HANDLE_FLAGS, Meta, rename_entry, restore_mode, set_meta
+from interlock.runner.steps import run_step
 from interlock.runner.tree import ABSENT_ERRNOS, Folders, Print, fingerprint_at, is_same, seal_tree, stat_at
 
-LANDING_STEPS = (
-    "checked", "intended", "copied", "held", "prepared", "synced", "journaled", "carry", "linked", "swapped", "carried",
-    "meta", "flushed", "settled", "done", "cleared", "ended", "back", "taken-back", "restored",
-)  # fmt: skip
 NO_LINK_ERRNOS = (errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV)
 Act = Dict[str, Any]
 
@@ -31,7 +28,8 @@ class TargetChanged(Exception):
 
 
 def landing_step(name: str) -> None:
-    """A named point of a landing or an undo (LANDING_STEPS) where a test may let it be killed; else nothing happens."""
+    """A named point (LANDING_STEPS) of a landing or an undo: whatever fault is named for it happens here."""
+    run_step("landing-" + name)
 
 
 def how_of(old: Optional[Print], new_kind: str) -> str:

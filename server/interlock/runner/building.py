@@ -55,8 +55,8 @@ class Site:
         if not holders:
             return path
         holder = max(holders, key=len)
-        rest = os.path.relpath(path, holder)
-        return "/proc/self/fd/%d%s" % (self._held[holder], "" if rest == "." else "/" + rest)
+        # "." too: the descriptor's own name is a link, which is not followed where none may be.
+        return "/proc/self/fd/%d/%s" % (self._held[holder], os.path.relpath(path, holder))
 
     def open(self, path: str) -> int:
         """A file descriptor of the host's own file. Raises RoomFault("moved") where a link led elsewhere."""

@@ -41,9 +41,9 @@ def read_changes(layers: List[Dict[str, Any]], order: Dict[str, Any], limits: Di
     """The record of layers: what `land` lands, JSON throughout. Raises LayerFault, OSError.
 
     changes: sorted by path, at most limits["changes_max"]. sources: path → where it lies in the layer. seals: what must
-    still be so of a source for it to be what was shown. disturbed: paths that changed on the host after
-    limits["began_ns"]. truncated: not all is listed; landable: all that has to land is. scratch: entries left behind.
-    bytes: what is new. digest: over the changes and all new content.
+    still be so of a source for it to be what was shown; contents: what each holds, as hashes. disturbed: paths that
+    changed on the host after limits["began_ns"]. truncated: not all is listed; landable: all that has to land is.
+    scratch: entries left behind. bytes: what is new. digest: over the changes and all new content.
     """
     reading = LayerReading(order, limits)
     for layer in sorted(layers, key=lambda one: str(one["point"])):
@@ -126,6 +126,7 @@ class LayerReading:
             "changes": changes,
             "sources": {path: source for path, source in self._sources.items() if path in listed},
             "seals": self._seals,
+            "contents": self._contents,
             "bare": self._bare,
             "disturbed": sorted(self._disturbed),
             "truncated": left_out > 0,
@@ -335,7 +336,7 @@ class LayerReading:
         now = kind_of_mode(over.st_mode)
         equal = now == was["kind"] and is_equal(up, low, name, over, under)
         metas = meta_of(under, place_of(low, name)), meta_of(over, place_of(up, name))
-        detail = meta_detail(*metas, times=equal and now == "file")
+        detail = meta_detail(*metas, times=equal and now in ("file", "link"))
         if equal and not detail:
             return
         if now != was["kind"]:

@@ -21,12 +21,12 @@ DIFF_CONTEXT_LINES = 3
 
 def content_line(rel: str, held: int, name: str, found: os.stat_result, target: str, xattrs: Dict[str, str]) -> bytes:
     """All that makes a new entry what it is, its content and attributes among it, as one line of a digest."""
-    regular = stat.S_ISREG(found.st_mode)
+    regular, link = stat.S_ISREG(found.st_mode), stat.S_ISLNK(found.st_mode)
     parts = [
         rel,
         target,
         "%o %d %d %d" % (found.st_mode, found.st_uid, found.st_gid, found.st_rdev),
-        "%d %s" % (found.st_mtime_ns, content_sha256(held, name)) if regular else "",
+        "%d %s" % (found.st_mtime_ns, content_sha256(held, name) if regular else "") if regular or link else "",
         *("%s=%s" % item for item in sorted(xattrs.items())),
     ]
     return "\0".join(parts).encode("utf-8", "surrogateescape") + b"\0\0"

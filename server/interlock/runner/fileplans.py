@@ -4,9 +4,10 @@ The results and refusals are those of the file tools: the same fields, codes and
 """
 
 import hashlib
+import json
 import os
 import stat
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from interlock.runner.copying import copy_entry, copy_file, meta_at
 from interlock.runner.filework import (
@@ -14,6 +15,7 @@ from interlock.runner.filework import (
     SHA256_OF_NOTHING,
     WORK_PARENTS_MAX,
     Answer,
+    WorkContent,
     WorkRefused,
     WorkSite,
     change_to,
@@ -38,10 +40,11 @@ from interlock.runner.tree import (
 EDIT_BYTES_MAX = 8 * 1024 * 1024
 
 
-def plan_work(rundir: str, work: Dict[str, Any], content: bytes = b"") -> Answer:
+def plan_work(rundir: str, work: Dict[str, Any], content: Union[bytes, WorkContent] = b"") -> Answer:
     """Make one piece of file work ready in a run directory: a record to land, with the tool's `result` in it.
 
-    work: {"do": "write" | "edit" | "move" | "delete", "path", "declared": [real paths], …the tool's own arguments}.
+    work: {"do": "write" | "edit" | "move" | "delete", "path", "declared": [real paths], …the tool's own arguments};
+    edits that are not among these are the content, as JSON.
     Where it cannot be: {"fault", "code", "reason", "path", "allowed"?, "recovery"?}, and nothing was made ready.
     """
     plan = _PLANS.get(str(work.get("do")))
@@ -49,7 +52,7 @@ def plan_work(rundir: str, work: Dict[str, Any], content: bytes = b"") -> Answer
         return {"fault": "bad_request", "code": "ARGUMENT_INVALID", "reason": "no such file work", "path": "do"}
     site = WorkSite(rundir, work)
     try:
-        return site.record(plan(site, content))
+        return site.record(plan(site, content if isinstance(content, WorkContent) else WorkContent(content)))
     except WorkRefused as refused:
         refusal = refused.refusal
     except LayerFault as fault:
@@ -63,7 +66,7 @@ def plan_work(rundir: str, work: Dict[str, Any], content: bytes = b"") -> Answer
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def plan_write(site: WorkSite, content: bytes) -> Dict[str, Any]:
+def plan_write(site: WorkSite, content: WorkContent) -> Dict[str, Any]:
     """`file_write`: path, created, bytes, sha256, mode, folders_created."""
     work = site.work
     real = site.declared(str(work["path"]))
@@ -79,16 +82,15 @@ def plan_write(site: WorkSite, content: bytes) -> Dict[str, Any]:
     return {
         "path": real,
         "created": replaced is None,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": content.size,
+        "sha256": content.sha256,
         "mode": "%04o" % meta["mode"],
         "folders_created": folders,
     }
 
 
-def plan_edit(site: WorkSite, content: bytes) -> Dict[str, Any]:
+def plan_edit(site: WorkSite, content: WorkContent) -> Dict[str, Any]:
     """`file_edit`: path, replacements, bytes, sha256, previous_sha256, mode. All edits or none."""
-    del content
     work = site.work
     real = site.declared(str(work["path"]))
     replaced = site.existing(real)
@@ -98,19 +100,23 @@ def plan_edit(site: WorkSite, content: bytes) -> Dict[str, Any]:
     expected = str(work.get("expected_sha256") or "")
     if expected and expected.lower() != previous:
         raise site.stale(real, previous)
-    after, done = _edited(real, before, work["edits"])
+    edits = work["edits"] if "edits" in work else json.loads(content.whole().decode("ascii"))
+    text, done = _edited(real, before, edits)
+    after = WorkContent(text)
     meta = _put(site, real, after, replaced, None)
     return {
         "path": real,
         "replacements": done,
-        "bytes": len(after),
-        "sha256": hashlib.sha256(after).hexdigest(),
+        "bytes": after.size,
+        "sha256": after.sha256,
         "previous_sha256": previous,
         "mode": "%04o" % meta["mode"],
     }
 
 
-def _put(site: WorkSite, real: str, content: bytes, replaced: Optional[os.stat_result], mode: Optional[int]) -> Any:
+def _put(
+    site: WorkSite, real: str, content: WorkContent, replaced: Optional[os.stat_result], mode: Optional[int]
+) -> Any:
     meta = site.meta_for(real, replaced, mode)
     if replaced is not None and _is_there(site, real, replaced, content, meta["mode"]):
         return meta  # nothing to land
@@ -123,11 +129,14 @@ def _put(site: WorkSite, real: str, content: bytes, replaced: Optional[os.stat_r
     return meta
 
 
-def _is_there(site: WorkSite, real: str, found: os.stat_result, content: bytes, mode: int) -> bool:
+def _is_there(site: WorkSite, real: str, found: os.stat_result, content: WorkContent, mode: int) -> bool:
     """Whether the same bytes are there already, under the same mode."""
-    if (found.st_size, stat.S_IMODE(found.st_mode)) != (len(content), mode):
+    if (found.st_size, stat.S_IMODE(found.st_mode)) != (content.size, mode):
         return False
-    return site.sha256(real) == hashlib.sha256(content).hexdigest()
+    try:
+        return site.sha256(real) == content.sha256
+    except WorkRefused:
+        return False  # what may not be read may still be replaced
 
 
 def _missing_folders(site: WorkSite, real: str, create: bool) -> List[str]:
@@ -151,7 +160,9 @@ def _missing_folders(site: WorkSite, real: str, create: bool) -> List[str]:
     return missing[::-1]
 
 
-def _put_in_new_folders(site: WorkSite, real: str, folders: List[str], content: bytes, mode: Optional[int]) -> Any:
+def _put_in_new_folders(
+    site: WorkSite, real: str, folders: List[str], content: WorkContent, mode: Optional[int]
+) -> Any:
     """A tree of new folders with the file at its end, which lands as one."""
     parent = open_folder(folders[0].rpartition("/")[0] or "/")
     above = meta_at(parent, ".")
@@ -236,7 +247,7 @@ def _edited(real: str, before: bytes, edits: List[Dict[str, Any]]) -> Tuple[byte
 # ── moving, copying, deleting ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def plan_move(site: WorkSite, content: bytes) -> Dict[str, Any]:
+def plan_move(site: WorkSite, content: WorkContent) -> Dict[str, Any]:
     """`file_move`: path, destination, action, replaced, entries."""
     del content
     work, copies = site.work, bool(site.work.get("copy"))
@@ -329,7 +340,7 @@ def _copy_tree(site: WorkSite, source: str, target: str) -> int:
     return site.reading.entries_of(target)
 
 
-def plan_delete(site: WorkSite, content: bytes) -> Dict[str, Any]:
+def plan_delete(site: WorkSite, content: WorkContent) -> Dict[str, Any]:
     """`file_delete`: path, kind, entries. A link itself is deleted, never its target."""
     del content
     work = site.work
@@ -354,7 +365,7 @@ def plan_delete(site: WorkSite, content: bytes) -> Dict[str, Any]:
     return {"path": real, "kind": kind, "entries": entries}
 
 
-_PLANS: Dict[str, Callable[[WorkSite, bytes], Dict[str, Any]]] = {
+_PLANS: Dict[str, Callable[[WorkSite, WorkContent], Dict[str, Any]]] = {
     "write": plan_write,
     "edit": plan_edit,
     "move": plan_move,

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import stat
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from interlock.runner.changes import LayerReading
 from interlock.runner.copying import Meta, meta_at, remove_entry, set_meta
@@ -69,6 +69,37 @@ def kind_said(found: os.stat_result) -> str:
     return "character device" if stat.S_ISCHR(found.st_mode) else kind_of_mode(found.st_mode)
 
 
+class WorkContent:
+    """What is to be written: bytes that came with the request, or a file of the run directory that came before it."""
+
+    def __init__(self, data: bytes = b"", path: str = "") -> None:
+        self._data = data
+        self._path = path
+        digest, self.size = hashlib.sha256(), 0
+        for piece in self.pieces():
+            digest.update(piece)
+            self.size += len(piece)
+        self.sha256 = digest.hexdigest()
+
+    def pieces(self) -> Iterator[bytes]:
+        """All of it, piece by piece. Raises OSError."""
+        if not self._path:
+            yield self._data
+            return
+        handle = os.open(self._path, CONTENT_FLAGS)
+        try:
+            data = os.read(handle, CHUNK_READ_BYTES)
+            while data:
+                yield data
+                data = os.read(handle, CHUNK_READ_BYTES)
+        finally:
+            os.close(handle)
+
+    def whole(self) -> bytes:
+        """All of it at once."""
+        return b"".join(self.pieces())
+
+
 class WorkSite:
     """One piece of file work: what may be changed, and what was made ready for it so far."""
 
@@ -114,7 +145,17 @@ class WorkSite:
             reason = "%s leads to %s on the host, which was not declared" % (path, real)
             again = look_at_folder(path)
             raise WorkRefused("moved", "STALE_STATE", reason, argument, allowed=self._declared, recovery=again)
+        self._must_be_allowed(real, argument)
         return real
+
+    def _must_be_allowed(self, real: str, argument: str) -> None:
+        """What could not land is refused before it is made ready, as far as it can be seen by now."""
+        folder = os.path.dirname(real)
+        while folder != "/" and not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        if os.path.isdir(folder) and not may_make_entries(folder):
+            reason = "%s: permission denied for the login's user" % real
+            raise WorkRefused("unavailable", "PATH_INVALID", reason, argument)
 
     def entry(self, real: str, argument: str = "path") -> Optional[os.stat_result]:
         """What lies at a resolved path; None where nothing does. Raises WorkRefused."""
@@ -213,17 +254,23 @@ class WorkSite:
         finally:
             os.close(folder)
 
-    def put_file(self, folder: int, name: str, content: bytes, meta: Meta) -> None:
+    def put_file(self, folder: int, name: str, content: WorkContent, meta: Meta) -> None:
         """New content under a new name of an open folder of ours, with this meta. Raises OSError."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         handle = os.open(name, flags, 0o600, dir_fd=folder)
         try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(handle, view) :]
+            for piece in content.pieces():
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(handle, view) :]
             dress(handle, meta)
         finally:
             os.close(handle)
+
+
+def may_make_entries(folder: str) -> bool:
+    """Whether this login may make and rename entries there, as far as the host's own answer goes."""
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def new_meta(parent: Meta, mode: int, is_folder: bool) -> Meta:

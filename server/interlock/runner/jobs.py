@@ -3,8 +3,8 @@
 from typing import Any, Callable, Dict, Tuple
 
 from interlock.runner.following import FINAL_CHANGES_MAX
-from interlock.runner.measured import diff_run, told_changes
-from interlock.runner.putting import put_work
+from interlock.runner.measured import clear_settled, diff_run, told_changes
+from interlock.runner.putting import put_work, take_upload
 from interlock.runner.recording import require_run
 from interlock.runner.rundirs import RunFault, run_dir
 from interlock.runner.services import SERVICE_UNIT, SERVICE_VERBS, control_service, plain_unit
@@ -61,6 +61,10 @@ def _put_ready(place: str, head: Head, body: bytes) -> Answered:
     return put_work(run_dir(place, head.get("run")), head, body), b""
 
 
+def _upload(place: str, head: Head, body: bytes) -> Answered:
+    return take_upload(run_dir(place, head.get("run")), head, body), b""
+
+
 def _diff(place: str, head: Head, body: bytes) -> Answered:
     del body
     most = min(number_of(head, "bytes_max", DIFF_BYTES_MAX), DIFF_BYTES_MAX)
@@ -92,5 +96,16 @@ def _sweep(place: str, head: Head, body: bytes) -> Answered:
 
 JOBS: Dict[str, Callable[[str, Head, bytes], Answered]] = {
     "land": _land, "undo": _undo, "discard": _discard, "changes": _changes,
-    "put": _put_ready, "diff": _diff, "runs": _runs, "expire": _expire, "sweep": _sweep, "services": _services,
+    "upload": _upload, "put": _put_ready, "diff": _diff, "runs": _runs, "expire": _expire, "sweep": _sweep,
+    "services": _services,
 }  # fmt: skip
+
+# What of a job nobody has to wait for.
+AFTERWARDS: Dict[str, Callable[[str], None]] = {"land": clear_settled, "discard": clear_settled}
+
+
+def after_job(place: str, head: Head) -> None:
+    """Do what is left of a job that was answered."""
+    afterwards = AFTERWARDS.get(head["do"])
+    if afterwards is not None:
+        afterwards(run_dir(place, head.get("run")))

@@ -326,7 +326,12 @@ def change_mounts(path: str, add: int, take: int, whole_tree: bool = False) -> N
         prefix = path.rstrip("/") + "/"
         points += [mount.point for mount in visible_mounts(read_mounts()) if mount.point.startswith(prefix)]
     for point in points:
-        now = os.statvfs(point).f_flag
+        try:
+            now = os.statvfs(point).f_flag
+        except PermissionError:
+            if point == path:
+                raise
+            continue  # whoever has no way there cannot write there, and what it starts has fewer rights
         kept = now & (MOUNT_READ_ONLY | MOUNT_NO_SUID | MOUNT_NO_DEVICES | MOUNT_NO_EXEC | MOUNT_KEPT)
         times = MOUNT_RELATIME[1] if now & MOUNT_RELATIME[0] else 0 if now & 1024 else MS_STRICTATIME
         kernel_mount("", point, "", MS_REMOUNT | MS_BIND | (kept | add) & ~take | times)

@@ -11,10 +11,11 @@ The order, and why it survives a kill anywhere:
 5. carry out each act is one rename within a file system (new entries parents first, then deletions, then the meta of
              directories). What is done is seen on the disk, so there is no note that could be behind or ahead.
              A target that somebody changed in between turns the whole landing back (`KIND.back`, then in reverse).
-6. settle    directories are synced, what lies there now is fingerprinted for the undo, `KIND.done` says so; then the
+6. settle    what lies there now is fingerprinted for the undo, directories are synced, `KIND.done` says so; then the
              hidden names, the journal and the intent are removed.
 """
 
+import os
 from typing import Any, Dict, Iterable, List, Optional, Set
 
 from interlock.runner.acts import Act, TargetChanged, carry_out, how_of, is_old, landing_step, take_back
@@ -29,7 +30,7 @@ from interlock.runner.preparing import (
     shut_folders,
     sync_new,
 )
-from interlock.runner.tree import ABSENT_ERRNOS, LayerFault, layer_fault, seal_tree, stat_at
+from interlock.runner.tree import ABSENT_ERRNOS, LayerFault, is_same, layer_fault, seal_tree, stat_at
 
 
 def land(rundir: str, record: Dict[str, Any], image_bytes_max: int) -> Dict[str, Any]:
@@ -153,7 +154,8 @@ def _is_sealed(landing: Landing, act: Act, seal: str) -> bool:
     if act["how"] == "meta" and act["old"]["kind"] == "directory":
         return meta_seal(act["meta_new"]) == seal
     try:
-        return bool(seal_tree(folder, name, ours=not act["move"]).text() == seal)
+        now = seal_tree(folder, name, ours=not act["move"]).text()
+        return now == seal or now == (landing.read("resealed") or {}).get(act["path"])
     except FileNotFoundError:
         return False
 
@@ -179,22 +181,26 @@ def carry_all(
         if size <= image_bytes_max
         else "its before-images take %d bytes; at most %d are kept" % (size, image_bytes_max)
     )
+    journal = -1
     try:
         for number, act in enumerate(acts):
             why = ready_act(landing, act, number, not why) or why
         landing_step("prepared")
+        plan = {
+            "tag": landing.tag, "acts": acts, "changes": changes, "why": why, "bytes": size,
+            "parents": landing.parents, "folders_back": folders_back or {}, "shut": shut,
+        }  # fmt: skip
+        journal = landing.lay("journal", plan)
         sync_new(landing, acts)
         landing_step("synced")
     except (OSError, TargetChanged) as fault:
+        if journal >= 0:
+            os.close(journal)
         _withdraw(landing, [act["path"] for act in acts], shut)
         if isinstance(fault, TargetChanged):
             return {"state": "stale", "landed": 0, "stale": [fault.path], "undo": _undo_of("nothing was landed", 0)}
         raise layer_fault(fault, str(fault.filename or landing.rundir))
-    plan = {
-        "tag": landing.tag, "acts": acts, "changes": changes, "why": why, "bytes": size,
-        "parents": landing.parents, "folders_back": folders_back or {}, "shut": shut,
-    }  # fmt: skip
-    landing.write("journal", plan)
+    landing.show("journal", journal)
     landing_step("journaled")
     return _faulted(_forward(landing, plan))
 
@@ -223,6 +229,8 @@ def _backward(landing: Landing, plan: Dict[str, Any]) -> Dict[str, Any]:
         theirs += take_back(landing.folders, act)
         landing_step("taken-back")
     set_modes(landing, plan["shut"], MODE_BEFORE)
+    _note_seals(landing, plan["acts"])
+    _note_times(landing, plan["acts"], known=False)
     landing.sync_parents(plan["parents"])
     landing_step("restored")
     stale = sorted(set(why.get("stale", []) + theirs))
@@ -230,23 +238,49 @@ def _backward(landing: Landing, plan: Dict[str, Any]) -> Dict[str, Any]:
     if why.get("fault") and not theirs:
         result.update(state="failed", fault=why["fault"], reason=why["reason"])
     landing.write("done", {"result": result, "acts": [], "kept": bool(theirs)})
-    return _ended(landing, plan, result, keep=bool(theirs))
+    _ended(landing, plan, result, keep=bool(theirs))
+    if not theirs:
+        _note_times(landing, plan["acts"], known=True)
+    return result
+
+
+def _note_seals(landing: Landing, acts: List[Act]) -> None:
+    """What came back into its layer has another change time for that alone: it can land later."""
+    seals = {}
+    for act in acts:
+        if act.get("from") and act["from"] == act["source"] and act["new"]["kind"] != "directory":
+            back = landing.folders.find(act["source"])
+            if is_same(act["new"], back, changed_time=False):
+                seals[act["path"]] = seal_tree(*landing.folders.at(act["source"]), ours=not act["move"]).text()
+    landing.write("resealed", seals)
+
+
+def _note_times(landing: Landing, acts: List[Act], known: bool) -> None:
+    """The same of what lies in its place again: noted ahead, while our second names change the time once more."""
+    times = landing.read("rebased") or {}
+    for act in acts:
+        now = landing.folders.find(act["path"]) if act["old"] is not None else None
+        if now is not None and is_same(act["old"], now, changed_time=False):
+            times[str(now["ino"])] = now["ctime_ns"] if known else 0
+    landing.write("rebased", times)
 
 
 def _settled(landing: Landing, plan: Dict[str, Any]) -> Dict[str, Any]:
     set_modes(landing, plan["shut"], MODE_AFTER)
-    landing.sync_parents(plan["parents"])
-    landing_step("flushed")
     keep = not plan["why"] and landing.kind == "landing"
     for act in plan["acts"]:
         _remember(landing, act, keep)
     parents = {path: [*times, landing.mtime(path)] for path, times in plan["parents"].items()}
-    landing_step("settled")
     result = {
         "state": "landed", "landed": plan["changes"], "stale": [],
         "undo": {"available": keep, "why": plan["why"], "bytes": plan["bytes"] if keep else 0},
     }  # fmt: skip
-    landing.write("done", {"result": result, "acts": plan["acts"] if keep else [], "parents": parents, "kept": keep})
+    done = {"result": result, "acts": plan["acts"] if keep else [], "parents": parents, "kept": keep}
+    handle = landing.lay("done", done)
+    landing_step("settled")
+    landing.sync_parents(plan["parents"])
+    landing_step("flushed")
+    landing.show("done", handle)
     return _ended(landing, plan, result, keep)
 
 
@@ -317,7 +351,7 @@ def _has_beside(act: Act) -> bool:
 
 def _faulted(result: Dict[str, Any]) -> Dict[str, Any]:
     if result.get("fault"):
-        raise LayerFault(result["fault"], "%s; nothing was changed" % result["reason"])
+        raise LayerFault(result["fault"], "%s; nothing was changed" % result["reason"], unchanged=True)
     return result
 
 

@@ -2,13 +2,16 @@
 
 At level `none` the supervisor forks the command C itself. Else it forks P, the first process of new namespaces, which
 builds the room and forks C there. C holds still until it is told to go; a closed pipe tells it to end instead.
-A waiting shell is a C that is bash already, with a prologue that takes its order from its standard input.
+A waiting shell is a C that is bash already, with a prologue that takes its order from its standard input. A waiting
+room is a P that forks its C when it is told the order: what C reads of the host it then reads as it is by then.
 """
 
 import contextlib
+import json
 import os
 import signal
 import socket
+import struct
 from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 from interlock.runner.ending import CALL_MARK
@@ -18,6 +21,9 @@ from interlock.runner.services import SERVICE_ROOM, bring_services
 from interlock.runner.steps import run_step
 
 WAITING_BYTES_MAX = 4096
+TOLD_ORDER_BYTES_MAX = 32 * 1024  # less than a pipe holds
+TOLD_ORDER_BYTES = struct.Struct(">I")
+TOLD_ORDER_FIELDS = ("argv", "command", "shell", "cwd", "environment", "run", "stdin")
 STATUS_FD = 9  # where a waiting shell reports that it could not enter its directory
 SHELL_OPTIONS = ["--noprofile", "--norc", "-c"]
 # Fields end with a NUL each; nothing of the command runs before one more NUL has come.
@@ -41,11 +47,15 @@ def fits_waiting(order: Dict[str, Any]) -> bool:
 
 
 class Launched:
-    """A command that waits for its word, and the supervisor's ends of its pipes. `pid` is C's, or P's with a room."""
+    """A command that waits for its word, and the supervisor's ends of its pipes. `pid` is C's, or P's with a room.
+
+    `waits`: a shell (at level staged a room without one) that is to be told its order; else the order is this one.
+    """
 
     def __init__(self, order: Dict[str, Any], plan: Dict[str, Any], waits: bool) -> None:
         self.plan = plan
-        self.waits = waits
+        self.hears = waits and order["level"] == "staged"
+        self.waits = waits and not self.hears
         self.has_room = bool(plan)
         self.is_reaped = False
         self.out, out = os.pipe()
@@ -65,7 +75,7 @@ class Launched:
             for end in (self.out, self.err, self.status, self.go, self.stdin):
                 if end >= 0:
                     os.close(end)
-            _become_child((stdin, out, err, status, go), order, plan, waits, desk)
+            _become_child((stdin, out, err, status, go), order, plan, self, desk)
         if desk is not None:
             desk.close()
         for end in (stdin, out, err, status, go):
@@ -92,17 +102,23 @@ class Launched:
 
     def end(self) -> None:
         """End what waits: it never began. Its room ends with it."""
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        self.is_reaped = True
+        if not self.is_reaped:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.is_reaped = True
         self.close()
 
-    def tell(self, order: Dict[str, Any]) -> bytes:
-        """What is to be written to its standard input ahead of the word to go, so that it is ready by then."""
-        if not self.waits:
-            return b""
-        fields = (order["cwd"], order["run"], "stdin" if order["stdin"] else "none", order["command"])
-        return b"".join(os.fsencode(field) + b"\0" for field in fields)
+    def tell(self, order: Dict[str, Any]) -> None:
+        """Tell it its order ahead of the word to go, so that it is ready by then. What waited may have ended."""
+        with contextlib.suppress(OSError):
+            if self.waits:
+                fields = (order["cwd"], order["run"], "stdin" if order["stdin"] else "none", order["command"])
+                os.write(self.stdin, b"".join(os.fsencode(field) + b"\0" for field in fields))
+            elif self.hears:
+                os.write(self.go, told_order(order))
+                if not order["stdin"]:
+                    self.shut(self.stdin)
+                    self.stdin = -1
 
 
 def _spawn_waiting(ends: Ends, order: Dict[str, Any]) -> int:
@@ -119,16 +135,37 @@ def _spawn_waiting(ends: Ends, order: Dict[str, Any]) -> int:
         raise RoomFault(str(fault), "no_shell")
 
 
+def told_order(order: Dict[str, Any]) -> bytes:
+    """What a waiting room is told."""
+    text = json.dumps({name: order[name] for name in TOLD_ORDER_FIELDS}).encode("ascii")
+    return TOLD_ORDER_BYTES.pack(len(text)) + text
+
+
+def _hear_order(pipe: int) -> Dict[str, Any]:
+    """The order as it was told; {} where the pipe ends before. What follows it in the pipe is C's."""
+    size = os.read(pipe, TOLD_ORDER_BYTES.size)
+    if len(size) < TOLD_ORDER_BYTES.size:
+        return {}
+    text = b""
+    while len(text) < TOLD_ORDER_BYTES.unpack(size)[0]:
+        data = os.read(pipe, TOLD_ORDER_BYTES.unpack(size)[0] - len(text))
+        if not data:
+            return {}
+        text += data
+    order: Dict[str, Any] = json.loads(text.decode("ascii"))
+    return order
+
+
 def _become_child(
-    ends: Ends, order: Dict[str, Any], plan: Dict[str, Any], waits: bool, desk: Optional[socket.socket]
+    ends: Ends, order: Dict[str, Any], plan: Dict[str, Any], launched: Launched, desk: Optional[socket.socket]
 ) -> NoReturn:
     status = 70
     try:
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         if plan:
-            _keep_room(ends, order, plan, waits, desk)
-        _exec_command(ends, order, waits)
+            _keep_room(ends, order, plan, launched, desk)
+        _exec_command(ends, order, launched.waits)
     except RoomFault as fault:
         _report(ends[3], "%s %s" % (fault.code, fault))
     except BaseException as fault:  # noqa: BLE001 - a fork must not go on
@@ -138,7 +175,7 @@ def _become_child(
 
 
 def _keep_room(
-    ends: Ends, order: Dict[str, Any], plan: Dict[str, Any], waits: bool, desk: Optional[socket.socket]
+    ends: Ends, order: Dict[str, Any], plan: Dict[str, Any], launched: Launched, desk: Optional[socket.socket]
 ) -> NoReturn:
     """Build the room, start C in it, reap, tell how C ended. The end of this process ends all that is in the room."""
     run_step("room-start")
@@ -149,10 +186,15 @@ def _keep_room(
         plan["opened"].append({"path": SERVICE_ROOM})  # its pipes may be written to: all others in sight may not
     lock_room(plan)
     run_step("room-built")
+    if launched.hears:
+        order = _hear_order(ends[4])
+        if not order:
+            os._exit(0)
     pid = os.fork()
     if pid == 0:
         try:
-            _exec_command(ends, order, waits)
+            stdin = os.open(os.devnull, os.O_RDONLY) if launched.hears and not order["stdin"] else ends[0]
+            _exec_command((stdin, *ends[1:]), order, launched.waits)
         except BaseException as fault:  # noqa: BLE001 - a fork must not go on
             _report(ends[3], "no_shell %s" % fault)
         finally:

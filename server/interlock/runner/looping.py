@@ -8,7 +8,7 @@ import selectors
 import signal
 import socket
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 from interlock.runner.ending import end_leftovers
 from interlock.runner.following import EVENT_BYTES_MAX, NEVER, Follow, Piece, ending_of, inline
@@ -101,11 +101,11 @@ class Loop:
     # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def adopt(self, rundir: str, kind: str, pipe: socket.socket) -> None:
-        """Listen to a supervisor of our own. `kind`: what it can serve afterwards, "" for nothing."""
+        """Listen to a supervisor of our own. `kind`: what it can serve afterwards, "" for nothing. Raises OSError."""
         pipe.setblocking(False)
-        self.own[rundir] = pipe
         told = bytearray()
         self.selector.register(pipe, selectors.EVENT_READ, lambda: self._hinted(rundir, kind, pipe, told))
+        self.own[rundir] = pipe
 
     def _hinted(self, rundir: str, kind: str, pipe: socket.socket, told: bytearray) -> None:
         data = read_ready(pipe.fileno(), LINE_READ_BYTES)
@@ -201,12 +201,12 @@ class Loop:
         run_step("helper-answer")
         self.line.send({"n": number, "ok": True, **fields}, body)
 
-    def work(self, number: int, job: Job) -> None:
+    def work(self, number: int, job: Job, after: Optional[Callable[[], None]] = None) -> None:
         """Have a job done by a worker and answer with what it gives."""
         if self.jobs >= JOBS_MAX:
             self.line.send({"n": number, "ok": False, "fault": "busy", "reason": "too many jobs at once"})
             return
-        _, pipe = fork_job(job)
+        _, pipe = fork_job(job, after)
         self.jobs += 1
         frames = FrameReader()
         os.set_blocking(pipe, False)

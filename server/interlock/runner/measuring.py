@@ -147,9 +147,7 @@ def _change(path: str, was: Optional[Print], now: Optional[Print]) -> Optional[D
         return change_of("modify", path, now, _seen_before(was), "%s → %s" % (was["kind"], now["kind"]))
     if _has_other_content(was, now):
         return change_of("modify", path, now, _seen_before(was), _meta_words(was, now))
-    words = _meta_words(was, now)
-    if not words and was["kind"] == "file" and was["ctime_ns"] != now["ctime_ns"]:
-        words = "links %d → %d" % (was["nlink"], now["nlink"]) if was["nlink"] != now["nlink"] else "attributes"
+    words = _meta_words(was, now) or _stat_words(was, now)
     return change_of("meta", path, now, _seen_before(was), words) if words else None
 
 
@@ -166,6 +164,17 @@ def _meta_words(was: Print, now: Print) -> str:
     if (was["uid"], was["gid"]) != (now["uid"], now["gid"]):
         words.append("owner %d:%d → %d:%d" % (was["uid"], was["gid"], now["uid"], now["gid"]))
     return ", ".join(words)
+
+
+def _stat_words(was: Print, now: Print) -> str:
+    """What only the change time tells of. A directory's follows from its entries, but for when its mtime stayed."""
+    if was["kind"] == "link" and was["mtime_ns"] != now["mtime_ns"]:
+        return "mtime"
+    if was["ctime_ns"] == now["ctime_ns"] or (was["kind"] == "directory" and was["mtime_ns"] != now["mtime_ns"]):
+        return ""
+    if was["kind"] != "directory" and was["nlink"] != now["nlink"]:
+        return "links %d → %d" % (was["nlink"], now["nlink"])
+    return "attributes"
 
 
 def _seen_before(entry: Optional[Print]) -> Optional[Print]:

@@ -80,13 +80,29 @@ class Landing:
 
     def write(self, name: str, value: Any, durable: bool = True) -> None:
         """Put `KIND.name` in its place, whole and (`durable`) on disk. Raises OSError."""
-        final = "%s.%s" % (self.kind, name)
+        self.show(name, self.lay(name, value), durable)
+
+    def lay(self, name: str, value: Any) -> int:
+        """Write `KIND.name` beside its place and let it go to disk; the open file, for `show`. Raises OSError.
+
+        What is synced between the two shares its commit on a journaling file system.
+        """
         data = json.dumps(value, separators=(",", ":")).encode("ascii")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        handle = os.open(final + ".new", flags, 0o600, dir_fd=self._lock)
+        handle = os.open("%s.%s.new" % (self.kind, name), flags, 0o600, dir_fd=self._lock)
         try:
             while data:
                 data = data[os.write(handle, data) :]
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError:
+            os.close(handle)
+            raise
+        return handle
+
+    def show(self, name: str, handle: int, durable: bool = True) -> None:
+        """Put what was laid in its place. Raises OSError."""
+        final = "%s.%s" % (self.kind, name)
+        try:
             if durable:
                 os.fsync(handle)
         finally:
@@ -328,18 +344,22 @@ def _hold(landing: Landing, act: Act, folder: int, name: str) -> None:
 
 
 def sync_new(landing: Landing, acts: List[Act]) -> None:
-    """Put the data of every new file on disk: writing starts for all before the first is waited for. Raises OSError.
+    """Put all that was prepared on disk: the writing of all data starts before anything is waited for. Raises OSError.
 
     What was copied was synced as it was copied; a before-image that goes back was on disk before it became one.
     """
-    landing.sync_parents(landing.parents)
-    if landing.kind != "landing":
-        return
-    moved = [act["from"] for act in acts if act.get("from") and not act["move"] and act["from"] == act["source"]]
+    moved = []
+    if landing.kind == "landing":
+        moved = [act["from"] for act in acts if act.get("from") and not act["move"] and act["from"] == act["source"]]
     if len(moved) > FILES_SYNCED_SINGLY_MAX and sync_whole(landing.images_folder()):
-        return
-    for waits in (False, True):
-        for path in moved:
-            for _, folder, name, found in walk_tree(*landing.folders.at(path), ours=True):
-                if stat.S_ISREG(found.st_mode) and found.st_size:
-                    sync_content(folder, name, waits)
+        moved = []
+    _sync_contents(landing, moved, False)
+    landing.sync_parents(landing.parents)
+    _sync_contents(landing, moved, True)
+
+
+def _sync_contents(landing: Landing, paths: List[str], waits: bool) -> None:
+    for path in paths:
+        for _, folder, name, found in walk_tree(*landing.folders.at(path), ours=True):
+            if stat.S_ISREG(found.st_mode) and found.st_size:
+                sync_content(folder, name, waits)

@@ -53,7 +53,7 @@ def probe_abilities(base: str) -> Dict[str, Any]:
         "levels": ["none"], "overlay": False, "overlay_base": "", "overlay_options": "", "missing": {},
         "user_namespace_needed": os.geteuid() != 0,
         "landlock_abi": landlock_abi() if KERNEL_READY else 0, "loopback_separable": False,
-        "bubblewrap": _program("bwrap"), "free_bytes": _free_bytes(base),
+        "bubblewrap": _program("bwrap"), "free_bytes": free_bytes(base),
         "kernel": os.uname().release, "python": "%d.%d.%d" % sys.version_info[:3],
         "systemd": os.path.isdir("/run/systemd/system"), "service_managers": _service_managers(),
         "cgroup": _has_cgroup(),
@@ -248,7 +248,8 @@ def _program(name: str) -> str:
     return shutil.which(name, path=FOUND_PROGRAMS) or ""
 
 
-def _free_bytes(base: str) -> int:
+def free_bytes(base: str) -> int:
+    """How much room there is for run directories."""
     while not os.path.isdir(base):
         base = os.path.dirname(base)
     room = os.statvfs(base)

@@ -11,11 +11,12 @@ import contextlib
 import json
 import os
 from functools import lru_cache
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from interlock.runner.rundirs import RunFault, disk_fault, read_run_bytes, read_run_file, write_all, write_run_file
 
 RECORD_NAMES = ("claim", "void", "begun", "ended")  # forward: whoever reads in this order misses no rename
+UPLOAD_NAME = "upload"
 Record = Dict[str, Any]
 
 
@@ -74,9 +75,33 @@ def begin_run(rundir: str, supervisor: Record) -> int:
     return record
 
 
-def end_run(rundir: str, record: int, end: Record) -> None:
-    """Add the end, make it durable, show it. Raises OSError; it may be tried again."""
+def begin_again(rundir: str, worker: Record) -> int:
+    """Take up what a worker that died had begun, where that may be done twice; else as `begin_run`. Raises OSError."""
+    handle = begin_run(rundir, worker)
+    if handle >= 0:
+        return handle
+    try:
+        handle = os.open(os.path.join(rundir, "begun"), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+    write_all(handle, b"\n" + _line(worker))
+    return handle
+
+
+def add_to_run(record: int, facts: Record) -> None:
+    """Add what is known by now to the record of a run that began, durably. Raises OSError."""
+    write_all(record, b"\n" + _line(facts))
+    os.fdatasync(record)
+
+
+def end_run(rundir: str, record: int, end: Record, unsynced: Sequence[int] = ()) -> None:
+    """Add the end, make it durable with the open files that belong to it, show it. Raises OSError; may be tried again.
+
+    All is written before the first is waited for: on a journaling file system they then share one commit.
+    """
     write_all(record, b"\n" + _line({"end": end}))
+    for handle in unsynced:
+        os.fdatasync(handle)
     os.fdatasync(record)
     os.rename(os.path.join(rundir, "begun"), os.path.join(rundir, "ended"))
 
@@ -92,10 +117,17 @@ def void_run(rundir: str, why: str) -> bool:
         else:
             with open(os.path.join(rundir, "void"), "ab") as file:
                 file.write(b"\n" + _line({"void": why}))
+            drop_upload(rundir)
             return True
         if _new_claim(rundir, {"void": why}):
             return not _has_begun(rundir)
     return False
+
+
+def drop_upload(rundir: str) -> None:
+    """Throw away the content that was sent ahead of a run's file work."""
+    with contextlib.suppress(OSError):
+        os.unlink(os.path.join(rundir, UPLOAD_NAME))
 
 
 def _has_begun(rundir: str) -> bool:

@@ -28,6 +28,8 @@ from interlock.runner.layout import Layout, RoomFault, lies_in_any, resolver_fil
 from interlock.runner.masks import MaskFault, secret_places, socket_places
 
 # CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID NET_BIND_SERVICE SETFCAP
+# What of a plan is its run's own, and what it was told of the process that builds it.
+PLAN_OWN = ("run", "store", "notes", "parent", "entered", "owner")
 ROOT_KEEPS = (0, 1, 3, 4, 5, 6, 7, 10, 31)
 
 
@@ -57,7 +59,41 @@ def plan_room(order: Dict[str, Any], abilities: Dict[str, Any], rundir: str) -> 
     except (MaskFault, OSError) as fault:
         raise RoomFault(str(fault))
     plan["notes"] = layout.notes
+    plan["ways"] = _ways(plan) if level == "staged" else {}
     return plan
+
+
+def _ways(plan: Dict[str, Any]) -> Dict[str, List[int]]:
+    """The directories that a building looks up in its layers, and which they are: the room sees these from then on."""
+    found: Dict[str, List[int]] = {}
+    for path in [*plan["masked"], *plan["sockets"], *[layer["point"] + "/." for layer in plan["layers"]]]:
+        above = os.path.dirname(path)
+        while above not in found:
+            looks = os.stat(above)
+            found[above] = [looks.st_dev, looks.st_ino]
+            above = os.path.dirname(above)
+    return found
+
+
+def is_same_room(one: Dict[str, Any], other: Dict[str, Any]) -> bool:
+    """Whether two plans lead to the same room, whatever run it is for and wherever its layers lie."""
+    return _room_of(one) == _room_of(other)
+
+
+def _room_of(plan: Dict[str, Any]) -> Dict[str, Any]:
+    told = {key: value for key, value in plan.items() if key not in PLAN_OWN}
+    told["layers"] = [(layer["point"], layer["late"]) for layer in plan["layers"]]
+    return told
+
+
+def move_layers(plan: Dict[str, Any], to: Dict[str, Any]) -> None:
+    """Give the layers of a room that stands already the place that another plan has for them. Raises OSError."""
+    os.makedirs(to["store"], 0o700, exist_ok=True)
+    for side in os.listdir(plan["store"]) if plan["layers"] else ():
+        os.rename(os.path.join(plan["store"], side), os.path.join(to["store"], side))
+    if plan["layers"]:
+        os.rmdir(plan["store"])
+    plan.update(run=to["run"], store=to["store"], layers=to["layers"], notes=to["notes"])
 
 
 def _plan_places(plan: Dict[str, Any], layout: Layout, with_overlay: bool) -> None:

@@ -4,6 +4,7 @@
 - the run's record, one file whose name says how far the run got: see the recording part,
 - `out`, `err` (the heads of the streams), `out.tail`, `err.tail` (the last bytes of what was over the cap),
 - `cancel.json`: with what grace its end was asked for; `fence.json`: the newest fence seen since the claim,
+- `upload`: content sent ahead of the file work that needs it,
 - `changes.json`: its measured diff; `u`, `w`: its layers; `landing.*`, `undo.*`: what became of them.
 """
 
@@ -47,7 +48,12 @@ def runs_place() -> str:
     if os.geteuid() == 0:
         return os.path.join("/var/lib", RUNS_FOLDER)
     state = os.environ.get("XDG_STATE_HOME", "")
-    return os.path.join(state if os.path.isabs(state) else os.path.join(home_of_user(), ".local/state"), RUNS_FOLDER)
+    if not os.path.isabs(state):
+        home = home_of_user()
+        if not os.path.isdir(home) or not os.access(home, os.W_OK):  # a service's user has none of its own
+            return "/var/tmp/%s-%d" % (RUNS_FOLDER, os.geteuid())
+        state = os.path.join(home, ".local/state")
+    return os.path.join(state, RUNS_FOLDER)
 
 
 def make_runs_place(place: str) -> str:
@@ -91,6 +97,20 @@ def write_run_file(rundir: str, name: str, value: Any, durable: bool) -> None:
     finally:
         os.close(handle)
     os.rename(temporary, os.path.join(rundir, name))
+
+
+def lay_run_file(rundir: str, name: str, value: Any) -> int:
+    """Put a JSON file where none is, its writing begun; the open file, still to be synced. Raises OSError."""
+    temporary = os.path.join(rundir, ".%s.%d" % (name, os.getpid()))
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(handle, json.dumps(value, separators=(",", ":")).encode("ascii"))
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.rename(temporary, os.path.join(rundir, name))
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
 
 
 def write_all(handle: int, data: bytes) -> None:

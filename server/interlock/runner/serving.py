@@ -6,22 +6,19 @@ It leaves nothing behind but run directories.
 import contextlib
 import gc
 import os
-import pwd
 import resource
 import signal
 import socket
-import sys
 import time
 from typing import Any, Callable, Dict, NoReturn
 
 from interlock.runner.following import Follow
 from interlock.runner.frames import FrameBroken
-from interlock.runner.jobs import JOBS, number_of
+from interlock.runner.jobs import JOBS, after_job, number_of
 from interlock.runner.looping import Asked, Loop
 from interlock.runner.orders import checked_order
-from interlock.runner.probe import probe_abilities
+from interlock.runner.probe import free_bytes, probe_abilities
 from interlock.runner.recording import (
-    boot_id,
     claim_run,
     claim_void,
     is_alive,
@@ -31,11 +28,12 @@ from interlock.runner.recording import (
     run_state,
     void_run,
 )
-from interlock.runner.rundirs import RunFault, home_of_user, make_runs_place, run_dir, runs_place, write_run_file
+from interlock.runner.rundirs import RunFault, make_runs_place, run_dir, runs_place, write_run_file
 from interlock.runner.spares import Spares, spare_kind
 from interlock.runner.starting import supervise_run
 from interlock.runner.steps import name_faults, run_step
 from interlock.runner.supervise import GRACE_SECONDS
+from interlock.runner.telling import about_user, believed_abilities, identity, resolve_paths
 from interlock.runner.working import answer_of
 
 FOLLOWS_MAX = 2048
@@ -43,7 +41,7 @@ RUNS_MAX = 1024  # of this connection
 FILES_FREE_MIN = 200  # beside one for each run
 GRACE_SECONDS_MAX = 600.0
 CANCEL_PATIENCE_SECONDS = 6.0
-RESOLVE_PATHS_MAX = 256
+SPARE_REST_SECONDS = 0.1  # what was staged is likely to land next: its worker comes first
 Verb = Callable[[Asked], Any]
 
 
@@ -54,11 +52,13 @@ class Serving:
         self._loop = Loop(source, sink, self._handle, self._tidy, self._idle)
         self._spares = Spares(self._loop.expect_end)
         self._wanted: Dict[str, Dict[str, Any]] = {}
+        self._wanted_at = 0.0
         self._digest = digest
         self._place = ""
         self._abilities: Dict[str, Any] = {}
         self._verbs: Dict[str, Verb] = {
             "hello": self._hello,
+            "here": _here,
             "start": self._start,
             "attach": self._attach,
             "leave": self._leave,
@@ -92,20 +92,20 @@ class Serving:
     def _job(self, asked: Asked) -> None:
         """Have it done in a process of its own; the answer comes when that is over."""
         job = JOBS[asked.head["do"]]
-        self._loop.work(asked.number, lambda: job(self._place, asked.head, asked.body))
+        place, head = self._place, asked.head
+        self._loop.work(asked.number, lambda: job(place, head, asked.body), lambda: after_job(place, head))
 
     def _hello(self, asked: Asked) -> Dict[str, Any]:
-        return {
-            "digest": self._digest, "uid": os.geteuid(), "gid": os.getegid(), "user": _user_name(),
-            "home": home_of_user(), "boot": boot_id(), "python": "%d.%d.%d" % sys.version_info[:3],
-            "node": os.uname().nodename, "base": self._place,
-            "abilities": self._known_abilities(asked.head.get("abilities")),
-        }  # fmt: skip
+        own = identity(self._digest, self._place)
+        known = believed_abilities(asked.head.get("known"), own)
+        if known and not self._abilities:
+            self._abilities = dict(known, free_bytes=free_bytes(self._place))
+        return {**own, **about_user(), "known": bool(known), "abilities": self._known_abilities()}
 
-    def _known_abilities(self, given: Any = None) -> Dict[str, Any]:
-        """What the host can do: probed once, or as the server knows it from a helper of the same boot before."""
+    def _known_abilities(self) -> Dict[str, Any]:
+        """What the host can do: probed once, where the server did not know it from an earlier helper."""
         if not self._abilities:
-            self._abilities = given if isinstance(given, dict) and given else probe_abilities(self._place)
+            self._abilities = probe_abilities(self._place)
         return self._abilities
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -133,12 +133,14 @@ class Serving:
         spare = self._spares.take(kind)
         if kind and order["level"] != "none":
             self._wanted[kind] = order  # its room ends with the run: the next is built when this is over
+            self._wanted_at = time.monotonic() + (SPARE_REST_SECONDS if order["level"] == "staged" else 0.0)
         if spare is None:
             return False
         given = spare.give(rundir, order, body)
         if given:
-            run_step("helper-ordered")
-            self._loop.adopt(rundir, kind if order["level"] == "none" else "", spare.pipe)
+            self._listen(
+                lambda: run_step("helper-ordered"), rundir, kind if order["level"] == "none" else "", spare.pipe
+            )
         else:
             spare.pipe.close()
         return given
@@ -154,12 +156,22 @@ class Serving:
         if pid == 0:
             supervise_run(rundir, order, body, theirs.fileno(), abilities)
         theirs.close()
-        run_step("helper-forked")
-        self._loop.adopt(rundir, spare_kind(order, b"") if order["level"] == "none" else "", ours)
+        kind = spare_kind(order, b"") if order["level"] == "none" else ""
+        self._listen(lambda: run_step("helper-forked"), rundir, kind, ours)
+
+    def _listen(self, step: Callable[[], None], rundir: str, kind: str, pipe: socket.socket) -> None:
+        """Listen to whoever carries it out. It is carried out either way: who cannot be heard is looked after."""
+        try:
+            step()
+            self._loop.adopt(rundir, kind, pipe)
+        except OSError:
+            pipe.close()
 
     def _tidy(self, now: float) -> float:
         """Make the spares that are wanted once nothing of this connection runs; drop those nobody wants."""
-        if self._wanted and not self._loop.own:
+        if self._wanted and not self._loop.own and now < self._wanted_at:
+            return min(self._wanted_at, self._spares.tidy(now))
+        if self._wanted and not self._loop.own and not self._loop.jobs:
             for kind, order in self._wanted.items():
                 if not self._spares.has(kind):
                     self._spares.make(kind, order, self._abilities, self._place, now)
@@ -203,34 +215,16 @@ class Serving:
         self._loop.follow(follow)
 
 
+def _here(asked: Asked) -> Dict[str, Any]:
+    """Whoever hears nothing for long asks whether anybody is here."""
+    del asked
+    return {"here": True}
+
+
 def _follow_of(asked: Asked, rundir: str) -> Follow:
     for name in ("out", "err"):
         number_of(asked.head, name, 0)
     return Follow(asked.number, rundir, asked.head, time.monotonic())
-
-
-def resolve_paths(asked: Asked) -> Dict[str, Any]:
-    """Where paths lead on this host; the last part is kept as it is where it is not to be followed."""
-    paths = asked.head.get("paths")
-    if not isinstance(paths, list) or len(paths) > RESOLVE_PATHS_MAX:
-        raise RunFault("bad_request", "paths is a list of at most %d" % RESOLVE_PATHS_MAX)
-    return {"real": [_real_path(path, bool(follow)) for path, follow in paths]}
-
-
-def _real_path(path: str, follow: bool) -> str:
-    if not isinstance(path, str) or "\0" in path or not os.path.isabs(path):
-        raise RunFault("bad_request", "no absolute path: %r" % (path,))
-    if follow:
-        return os.path.realpath(path)
-    parent, name = os.path.split(path.rstrip("/") or "/")
-    return os.path.normpath(os.path.join(os.path.realpath(parent), name))
-
-
-def _user_name() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def serve(source: int, sink: int, digest: str = "") -> NoReturn:

@@ -5,11 +5,12 @@ import time
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
 from interlock.runner.ending import end_leftovers
+from interlock.runner.held import require_content
 from interlock.runner.landing import land, recover, recover_landing
-from interlock.runner.measured import drop_layers, told_changes
+from interlock.runner.measured import put_layers_aside, told_changes
 from interlock.runner.preparing import Landing
 from interlock.runner.probe import probe_remove
-from interlock.runner.recording import run_record, run_state
+from interlock.runner.recording import boot_id, run_record, run_state
 from interlock.runner.rundirs import RUN_ID, RunFault, read_run_file, write_run_file
 from interlock.runner.services import control_service
 from interlock.runner.undoing import recover_undo, undo
@@ -17,6 +18,7 @@ from interlock.runner.undoing import recover_undo, undo
 SETTLED_CHANGES_MAX = 1000
 EXPIRE_AGE_SECONDS_MIN = 3600.0  # for what goes because there is too much: a retry may still come
 STARTED_SECONDS_MAX = 600.0
+HELD_DAYS_DEFAULT = 36500.0
 RUNS_TOLD_MAX = 1000
 GRACE_OF_LOST_SECONDS = 2.0
 
@@ -28,12 +30,17 @@ def land_run(rundir: str, digest: str, image_bytes_max: int) -> Dict[str, Any]:
         raise RunFault("absent", "nothing of this run waits to land")
     if record["digest"] != digest:
         raise RunFault("stale", "the diff of this run is another one")
-    result = land(rundir, record, image_bytes_max)
+    if record.get("boot") != boot_id() and not is_landing(rundir):
+        require_content(record)
+    try:
+        result = land(rundir, record, image_bytes_max)
+    except OSError as fault:
+        raise _broken_off("landing", fault)
     if result["state"] == "landed":
         with Landing(rundir, "landing"):  # who asks for it at the same time must not see it vanish file by file
-            drop_layers(rundir, record["store"])
+            put_layers_aside(record["store"])
         result["services"] = carry_services(rundir)
-    return {**told_changes(rundir, 0, SETTLED_CHANGES_MAX), **result}
+    return {**told_changes(rundir, 0, SETTLED_CHANGES_MAX, record), **result}
 
 
 def carry_services(rundir: str) -> List[Dict[str, Any]]:
@@ -59,7 +66,15 @@ def undo_run(rundir: str, force: str) -> Dict[str, Any]:
     """Put back what a run's landing changed. Raises LayerFault, RunFault."""
     if read_run_file(rundir, "changes.json") is None:
         raise RunFault("absent", "nothing of this run has landed")
-    return undo(rundir, force)
+    try:
+        return undo(rundir, force)
+    except OSError as fault:
+        raise _broken_off("undo", fault)
+
+
+def _broken_off(what: str, fault: OSError) -> RunFault:
+    """A full disk here is not one that was met before anything had changed: how far it got, the next asking finds."""
+    return RunFault("internal", "the %s broke off: %s" % (what, fault))
 
 
 def discard_run(rundir: str) -> Dict[str, Any]:
@@ -71,7 +86,7 @@ def discard_run(rundir: str) -> Dict[str, Any]:
         if recover(landing)["state"] == "landed":
             raise RunFault("exists", "it has landed")
         write_run_file(rundir, "discarded", {"at": time.time()}, durable=True)
-        drop_layers(rundir, record["store"])
+        put_layers_aside(record["store"])
     return {"discarded": True}
 
 
@@ -109,9 +124,13 @@ def list_runs(place: str) -> Dict[str, Any]:
 
 
 def expire_runs(place: str, head: Dict[str, Any]) -> Dict[str, Any]:
-    """Remove old runs, and the oldest of too many or too big ones; never one that runs, is held, lands, or is named."""
+    """Remove old runs, and the oldest of too many or too big ones; never one that runs, lands, or is named.
+
+    What is held stays too, up to `held_days` where these are given: longer than anybody would still land it.
+    """
     kept_for = float(head.get("days", 7)) * 86400
     count_max, bytes_max = int(head.get("count_max", 10000)), int(head.get("bytes_max", 2**33))
+    held_for = float(head.get("held_days", HELD_DAYS_DEFAULT)) * 86400
     least = float(head.get("age_seconds_min", EXPIRE_AGE_SECONDS_MIN))
     named: Set[str] = set(head.get("keep", []))
     runs = sorted(((_age(rundir), run, rundir) for run, rundir in _all_runs(place)), reverse=True)
@@ -119,7 +138,7 @@ def expire_runs(place: str, head: Dict[str, Any]) -> Dict[str, Any]:
     removed, count, size = 0, len(runs), sum(sizes.values())
     for age, run, rundir in runs:
         too_much = (count > count_max or size > bytes_max) and age >= least
-        if (age > kept_for or too_much) and run not in named and not _is_needed(rundir, age):
+        if (age > kept_for or too_much) and run not in named and not _is_needed(rundir, age, held_for):
             _remove_run(place, run, rundir)
             removed, count, size = removed + 1, count - 1, size - sizes[run]
     return {"removed": removed, "left": count, "bytes": size}
@@ -155,10 +174,10 @@ def _is_held(rundir: str) -> bool:
     return has_changes and not any(os.path.exists(os.path.join(rundir, name)) for name in settled)
 
 
-def _is_needed(rundir: str, age: float) -> bool:
+def _is_needed(rundir: str, age: float, held_for: float) -> bool:
     state = run_state(rundir)[0]
     goes_on = state == "running" or (state == "starting" and age < STARTED_SECONDS_MAX)
-    return goes_on or _is_held(rundir) or is_landing(rundir)
+    return goes_on or (_is_held(rundir) and age <= held_for) or is_landing(rundir)
 
 
 def _remove_run(place: str, run: str, rundir: str) -> None:

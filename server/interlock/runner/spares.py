@@ -1,7 +1,8 @@
 """Spares: supervisors forked ahead, each with its room built and its shell waiting for one order. It keeps very few.
 
-What a spare was made for must be what an order asks for, field by field; then only the order itself is still to be
-sent. A spare that nobody takes ends soon, and so does one whose room the host's mounts have left behind.
+A room that waits is used for an order only where the plan for this is the same, so that what came to the host since (a
+socket, a secret, a mount) is covered too. A spare that nobody takes ends soon, and so does one whose room the host's
+mounts have left behind.
 """
 
 import contextlib
@@ -12,25 +13,20 @@ import socket
 from typing import Any, Callable, Dict, List, Optional
 
 from interlock.runner.frames import encode_frame
-from interlock.runner.launching import fits_waiting
+from interlock.runner.launching import TOLD_ORDER_BYTES_MAX, fits_waiting, told_order
 from interlock.runner.starting import wait_as_spare
 
 SPARES_MAX = 32
 SPARE_SECONDS_MAX = 20.0
 SPARE_SECONDS_MORE = 1.0
 SPARE_STDIN_BYTES_MAX = 32 * 1024
-# What may differ between the order a spare was made for and the one that it is given.
-SPARE_FREE = {
-    "run",
-    "command",
-    "stdin",
-    "fence",
-    "timeout_seconds",
-    "spool_bytes_max",
-    "changes_max",
-    "image_bytes_max",
+# What of an order has to be what a spare was made for. Whether its room is the one that the order asks for is seen when
+# the order comes, by the plan for it.
+SPARE_FIELDS = {
+    "none": {"level", "shell", "environment"},
+    "confined": {"level", "shell", "environment", "network"},
+    "staged": {"level", "network"},
 }
-SPARE_BARE = {"level", "shell", "environment"}  # all that matters where there is no room
 
 
 class Spare:
@@ -72,13 +68,14 @@ class Spare:
 
 def spare_kind(order: Dict[str, Any], body: bytes) -> str:
     """What a spare for this order is called; "" where none can serve it."""
-    plain = fits_waiting(order) and not order["services"]
-    still = order["level"] == "none" or (order["level"] == "confined" and not order["writes"] + order["deletes"])
-    small = len(body) <= SPARE_STDIN_BYTES_MAX
-    if not (plain and still and small):
+    if order["services"] or len(body) > SPARE_STDIN_BYTES_MAX:
         return ""
-    fields = SPARE_BARE if order["level"] == "none" else set(order) - SPARE_FREE
-    return json.dumps({key: order[key] for key in fields}, sort_keys=True)
+    if order["level"] == "staged":
+        fits = len(told_order(order)) <= TOLD_ORDER_BYTES_MAX
+    else:
+        fits = fits_waiting(order) and (order["level"] == "none" or not order["writes"] + order["deletes"])
+    fields = SPARE_FIELDS[order["level"]]
+    return json.dumps({key: order[key] for key in fields}, sort_keys=True) if fits else ""
 
 
 class Spares:

@@ -9,14 +9,14 @@ import json
 import os
 import struct
 import time
-from typing import Any, Dict, NoReturn, Optional, Tuple
+from typing import Any, Dict, List, NoReturn, Optional, Tuple
 
 from interlock.runner.frames import FrameReader
 from interlock.runner.launching import Launched, can_wait, fits_waiting
 from interlock.runner.layout import RoomFault
 from interlock.runner.measured import drop_layers, look_before, measure_layers, measure_trees
 from interlock.runner.recording import begin_run, own_identity
-from interlock.runner.room import plan_room
+from interlock.runner.room import is_same_room, move_layers, plan_room
 from interlock.runner.services import control_service
 from interlock.runner.steps import run_step
 from interlock.runner.supervise import Supervisor, leave_helper, write_end
@@ -36,7 +36,7 @@ def supervise_run(rundir: str, order: Dict[str, Any], body: bytes, pipe: int, ab
         except Exception as fault:  # noqa: BLE001 - whatever it is, the run has no room
             refuse(rundir, order, fault, pipe)
         else:
-            see_through(rundir, order, body, launched, pipe)
+            see_through(rundir, order, body, launched, pipe, abilities)
             serve_orders(order, pipe)
     finally:
         os._exit(0)
@@ -50,16 +50,47 @@ def wait_as_spare(order: Dict[str, Any], abilities: Dict[str, Any], place: str, 
         launched = prepare(os.path.join(place, ".spare-%d" % os.getpid()), order, abilities, waits=True)
         given = next_order(pipe)
         if given is None and launched.has_room:
-            launched.end()
-            drop_layers("", launched.plan["store"])
+            leave_room(launched)
         if given is not None:
             head, fitted, body = given
-            if has_ended(launched):
-                launched = prepare(head["rundir"], fitted, abilities, waits=False)
-            see_through(head["rundir"], fitted, body, launched, pipe)
-            serve_orders(fitted, pipe)
+            try:
+                launched = fitting_room(head["rundir"], fitted, abilities, launched)
+            except RoomFault as fault:
+                refuse(head["rundir"], fitted, fault, pipe)
+            else:
+                see_through(head["rundir"], fitted, body, launched, pipe, abilities)
+                serve_orders(fitted, pipe)
     finally:
         os._exit(0)
+
+
+def fitting_room(rundir: str, order: Dict[str, Any], abilities: Dict[str, Any], launched: Launched) -> Launched:
+    """What waits, where it is as if it had been made for this order just now; else what is made now.
+
+    Between a room's building and its order sockets, secrets and mounts come and go. Raises RoomFault.
+    """
+    if not launched.has_room:
+        return Launched(order, {}, waits=False) if has_ended(launched) else launched
+    try:
+        plan = plan_room(order, abilities, rundir)
+    except RoomFault:
+        leave_room(launched)
+        raise
+    if is_same_room(launched.plan, plan) and not has_ended(launched):
+        try:
+            move_layers(launched.plan, plan)
+        except OSError:
+            leave_room(launched)
+            return prepare(rundir, order, abilities, waits=False)
+        return launched
+    leave_room(launched)
+    return Launched(order, plan, waits=False)
+
+
+def leave_room(launched: Launched) -> None:
+    """End a room that nothing began in, and all that was laid out for it."""
+    launched.end()
+    drop_layers("", launched.plan["store"])
 
 
 def serve_orders(order: Dict[str, Any], pipe: int) -> None:
@@ -72,12 +103,13 @@ def serve_orders(order: Dict[str, Any], pipe: int) -> None:
         head, order, body = given
         if has_ended(launched):
             launched = Launched(order, {}, waits=False)
-        see_through(head["rundir"], order, body, launched, pipe)
+        see_through(head["rundir"], order, body, launched, pipe, {})
 
 
 def has_ended(launched: Launched) -> bool:
     """Whether what waited is gone, whoever killed it: nothing of the order can have begun there."""
-    return os.waitpid(launched.pid, os.WNOHANG)[0] != 0
+    launched.is_reaped = os.waitpid(launched.pid, os.WNOHANG)[0] != 0
+    return launched.is_reaped
 
 
 def next_order(pipe: int) -> Optional[Given]:
@@ -97,12 +129,44 @@ def next_order(pipe: int) -> Optional[Given]:
 
 
 def prepare(rundir: str, order: Dict[str, Any], abilities: Dict[str, Any], waits: bool) -> Launched:
-    """The order's command, made ready in its room. Raises what the room raises."""
-    plan = {} if order["level"] == "none" else plan_room(order, abilities, rundir)
+    """The order's command, made ready in its room. Raises what the room raises, where it does so twice."""
+    if order["level"] == "none":
+        return Launched(order, {}, waits)
+    try:
+        plan = plan_room(order, abilities, rundir)
+    except RoomFault as fault:
+        if fault.code != "room":
+            raise
+        plan = plan_room(order, abilities, rundir)
     return Launched(order, plan, waits)
 
 
-def see_through(rundir: str, order: Dict[str, Any], body: bytes, launched: Launched, pipe: int) -> None:
+def carry_through(
+    rundir: str, order: Dict[str, Any], body: bytes, launched: Launched, pipe: int, abilities: Dict[str, Any]
+) -> Supervisor:
+    """Begin and follow the run to its end, in a second room where the first could not be built.
+
+    A mount that came or went between the plan and the building is no reason to refuse; in such a room nothing began.
+    """
+    supervisor = Supervisor(rundir, order, body, launched, pipe)
+    end = supervisor.carry_out()
+    if end["why"] != "room" or supervisor.record < 0:
+        return supervisor
+    launched.close()
+    drop_layers(rundir, launched.plan["store"])
+    try:
+        again = prepare(rundir, order, abilities, waits=False)
+    except RoomFault as fault:
+        end.update(why=fault.code, reason=str(fault))
+        return supervisor
+    supervisor = Supervisor(rundir, order, body, again, pipe, supervisor.record)
+    supervisor.carry_out()
+    return supervisor
+
+
+def see_through(
+    rundir: str, order: Dict[str, Any], body: bytes, launched: Launched, pipe: int, abilities: Dict[str, Any]
+) -> None:
     """Begin, follow and end the run; its end is on disk, and the helper told, when this returns."""
     try:
         before = look_before(order)
@@ -110,13 +174,14 @@ def see_through(rundir: str, order: Dict[str, Any], body: bytes, launched: Launc
         launched.end()
         refuse(rundir, order, fault, pipe)
         return
-    supervisor = Supervisor(rundir, order, body, launched, pipe)
     began_ns = time.time_ns() if hasattr(time, "time_ns") else int(time.time() * 1e9)
-    end = supervisor.carry_out()
+    supervisor = carry_through(rundir, order, body, launched, pipe, abilities)
+    launched, end = supervisor.launched, supervisor.end
+    unsynced: List[int] = []
     if end["began"] and order["level"] == "staged":
-        end.update(measure_layers(rundir, order, launched.plan, began_ns))
+        end.update(measure_layers(rundir, order, launched.plan, began_ns, unsynced))
     elif end["began"] and before is not None:
-        end.update(measure_trees(rundir, before))
+        end.update(measure_trees(rundir, before, unsynced))
     queued = supervisor.desk.queued if supervisor.desk is not None else []
     if queued:
         end["services"] = [{"verb": verb, "unit": unit} for verb, unit in queued]
@@ -124,7 +189,7 @@ def see_through(rundir: str, order: Dict[str, Any], body: bytes, launched: Launc
             end["services"] = [control_service(verb, unit) for verb, unit in queued]
     run_step("supervisor-measured")
     if supervisor.record >= 0:
-        write_end(rundir, supervisor.record, end)
+        write_end(rundir, supervisor.record, end, unsynced)
     run_step("supervisor-done")
     tell_end(pipe, end)
     launched.close()

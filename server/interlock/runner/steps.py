@@ -1,4 +1,4 @@
-"""Steps: the named points of a run's way at which a fault can be let happen. Without faults named they do nothing.
+"""Steps: the named points of a run and a landing at which a fault can be let happen. Without faults they do nothing.
 
 Faults are named to the helper once, in INTERLOCK_RUNNER_FAULTS, which the server never sets:
 `STEP=kill`, `STEP=stop`, `STEP=stall:SECONDS`, `STEP=raise:ERRNO`, several with commas between them.
@@ -11,10 +11,16 @@ from typing import Dict
 
 RUN_STEPS = (
     "helper-request", "helper-claimed", "helper-forked", "helper-ordered", "helper-ended", "helper-answer",
-    "supervisor-start", "supervisor-launched", "supervisor-synced", "supervisor-gate", "supervisor-began",
+    "supervisor-start", "supervisor-launched", "supervisor-gate", "supervisor-began",
     "supervisor-output", "supervisor-exited", "supervisor-measured", "supervisor-end", "supervisor-done",
     "room-start", "room-built", "command-exec", "worker-start", "worker-done", "spare-start", "spare-ordered",
+    "put-begun", "put-ready", "put-ended",
 )  # fmt: skip
+LANDING_STEPS = (
+    "checked", "intended", "copied", "held", "prepared", "synced", "journaled", "carry", "linked", "swapped", "carried",
+    "meta", "flushed", "settled", "done", "cleared", "ended", "back", "taken-back", "restored",
+)  # fmt: skip
+FAULT_POINTS = RUN_STEPS + tuple("landing-" + name for name in LANDING_STEPS)
 RUN_FAULTS: Dict[str, str] = {}
 
 
@@ -22,7 +28,7 @@ def name_faults(text: str) -> None:
     """Let these faults happen in this process and in all that it forks. Raises ValueError for an unknown step."""
     for item in filter(None, text.split(",")):
         step, _, fault = item.partition("=")
-        if step not in RUN_STEPS:
+        if step not in FAULT_POINTS:
             raise ValueError("no such step: %s" % step)
         RUN_FAULTS[step] = fault
 

@@ -10,11 +10,11 @@ import os
 import selectors
 import signal
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from interlock.runner.ending import LOOK_SECONDS, RunTree, TreeEnding, leader_of, process_namespace
 from interlock.runner.launching import Launched
-from interlock.runner.recording import begin_run, end_run, own_identity
+from interlock.runner.recording import add_to_run, begin_run, end_run, own_identity
 from interlock.runner.rundirs import read_run_file
 from interlock.runner.services import ServiceDesk
 from interlock.runner.spooling import OutputSpool
@@ -29,12 +29,17 @@ OUTPUT_HINT = b"o"
 
 
 class Supervisor:
-    """One run. `launched` holds its command, waiting; `hint` is the helper's end of a socket, or -1."""
+    """One run. `launched` holds its command, waiting; `hint` is the helper's end of a socket, or -1.
 
-    def __init__(self, rundir: str, order: Dict[str, Any], body: bytes, launched: Launched, hint: int) -> None:
+    `record`: of a run that passed the gate already, whose first room could not be built.
+    """
+
+    def __init__(
+        self, rundir: str, order: Dict[str, Any], body: bytes, launched: Launched, hint: int, record: int = -1
+    ) -> None:
         self._rundir = rundir
         self._order = order
-        self._launched = launched
+        self.launched = launched
         self._hint = hint
         self._spools = [OutputSpool(rundir, name, order["spool_bytes_max"]) for name in ("out", "err")]
         self._input = memoryview(body)
@@ -50,7 +55,7 @@ class Supervisor:
         self.end: Dict[str, Any] = {"why": "", "reason": "", "began": False, "notes": []}
         self._leader = leader_of(launched.pid)
         self.desk = ServiceDesk(order, self._selector, launched.desk) if launched.desk is not None else None
-        self.record = -1
+        self.record = record
 
     def carry_out(self) -> Dict[str, Any]:
         """Begin where nobody decided otherwise, follow to the end; the end, not yet written."""
@@ -66,10 +71,14 @@ class Supervisor:
                 os.close(pipe)
 
     def _carried_out(self, wake: int) -> Dict[str, Any]:
-        self._tell(self._launched.tell(self._order))
+        self.launched.tell(self._order)
         run_step("supervisor-launched")
-        store = {"store": self._launched.plan["store"]} if self._launched.has_room else {}
-        self.record = begin_run(self._rundir, {**own_identity(os.getpid()), **self._leader, **store})
+        store = {"store": self.launched.plan["store"]} if self.launched.has_room else {}
+        facts = {**own_identity(os.getpid()), **self._leader, **store}
+        if self.record < 0:
+            self.record = begin_run(self._rundir, facts)
+        else:
+            add_to_run(self.record, facts)
         run_step("supervisor-gate")
         started = time.monotonic()
         self._deadline = started + self._order["timeout_seconds"]
@@ -80,7 +89,7 @@ class Supervisor:
             self._watch(wake)
         else:
             self.end.update(why="cancelled", reason="it was decided that it shall not begin")
-            self._launched.end()
+            self.launched.end()
         run_step("supervisor-exited")
         return self._finish(time.monotonic() - started)
 
@@ -89,10 +98,10 @@ class Supervisor:
     def _tell(self, data: bytes) -> None:
         if data:
             with contextlib.suppress(OSError):
-                os.write(self._launched.stdin, data)  # shorter than a pipe holds
+                os.write(self.launched.stdin, data)  # shorter than a pipe holds
 
     def _go(self) -> None:
-        launched = self._launched
+        launched = self.launched
         self._tell(b"\0" if launched.waits else b"")
         with contextlib.suppress(OSError):
             os.write(launched.go, b"g")
@@ -111,7 +120,7 @@ class Supervisor:
 
     def _close(self, pipe: int) -> None:
         self._selector.unregister(pipe)
-        self._launched.shut(pipe)
+        self.launched.shut(pipe)
 
     def _pump_of(self, index: int) -> Callable[[int], None]:
         def pump(pipe: int) -> None:
@@ -171,7 +180,7 @@ class Supervisor:
     def _begin_ending(self, why: str, reason: str, grace_seconds: float) -> None:
         self.end.update(why=why, reason=reason)
         pid, ticks = self._leader["leader"], self._leader["leader_ticks"]
-        spared, namespace = (pid, process_namespace(pid)) if self._launched.has_room else (0, "")
+        spared, namespace = (pid, process_namespace(pid)) if self.launched.has_room else (0, "")
         tree = RunTree(self._order["run"], pid, ticks, namespace)
         self._ending = TreeEnding(tree, spared, grace_seconds, time.monotonic())
 
@@ -182,10 +191,10 @@ class Supervisor:
         if self._report.startswith((b"exit ", b"signal ")) and self._report.endswith(b"\n"):
             self._gone, self._exited_at = True, time.monotonic()
             return
-        pid, status = os.waitpid(self._launched.pid, os.WNOHANG)
+        pid, status = os.waitpid(self.launched.pid, os.WNOHANG)
         if pid:
             self._gone, self._status, self._exited_at = True, status, time.monotonic()
-            self._launched.is_reaped = True
+            self.launched.is_reaped = True
 
     def _is_over(self, now: float) -> bool:
         if self._ending is not None:
@@ -206,7 +215,7 @@ class Supervisor:
         code, number = self._how_it_ended()
         out, err = self._spools
         self.end["notes"] += [spool.fault for spool in self._spools if spool.fault]
-        self.end["notes"] += self._launched.plan.get("notes", [])
+        self.end["notes"] += self.launched.plan.get("notes", [])
         self.end.update(
             exit_code=code, signal=number, seconds=round(seconds, 6), level=self._order["level"],
             network=self._order["network"], out_bytes=out.bytes, err_bytes=err.bytes, out_kept=out.kept,
@@ -217,7 +226,7 @@ class Supervisor:
 
     def _how_it_ended(self) -> List[Any]:
         """[exit code, signal]; a report of what could not be begun takes both away."""
-        rest_of_it = read_ready(self._launched.status, 4096) if self._launched.holds(self._launched.status) else b""
+        rest_of_it = read_ready(self.launched.status, 4096) if self.launched.holds(self.launched.status) else b""
         self._report += rest_of_it or b""
         for line in self._report.decode("utf-8", "replace").splitlines():
             word, _, rest = line.partition(" ")
@@ -234,19 +243,20 @@ class Supervisor:
         return [None, os.WTERMSIG(status)] if os.WIFSIGNALED(status) else [os.WEXITSTATUS(status), 0]
 
 
-def write_end(rundir: str, record: int, end: Dict[str, Any]) -> None:
+def write_end(rundir: str, record: int, end: Dict[str, Any], unsynced: Sequence[int] = ()) -> None:
     """Make the end durable. A full disk is waited for: a result is not lost while there is hope."""
     until = time.monotonic() + FULL_DISK_SECONDS_MAX
     while True:
         try:
             run_step("supervisor-end")
-            end_run(rundir, record, end)
+            end_run(rundir, record, end, unsynced)
         except OSError as fault:
             if fault.errno not in NO_SPACE_ERRNOS or time.monotonic() > until:
                 raise
             time.sleep(1.0)
         else:
-            os.close(record)
+            for handle in (*unsynced, record):
+                os.close(handle)
             return
 
 

@@ -29,11 +29,12 @@ Entry = Tuple[str, int, str, os.stat_result]
 class LayerFault(Exception):
     """Something that cannot be read, landed or undone: a code of the runner's faults, a reason, and the path."""
 
-    def __init__(self, code: str, reason: str, path: str = "") -> None:
+    def __init__(self, code: str, reason: str, path: str = "", unchanged: bool = False) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
         self.path = path
+        self.unchanged = unchanged  # for sure nothing of the host was changed, or all of it was put back
 
 
 def layer_fault(fault: OSError, path: str) -> LayerFault:

@@ -3,9 +3,10 @@
 A job's result goes back through a pipe to whoever still listens; what must not be lost the job itself writes down.
 """
 
+import contextlib
 import os
 import signal
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from interlock.runner.frames import encode_frame
 from interlock.runner.rundirs import RunFault, disk_fault
@@ -16,26 +17,34 @@ from interlock.runner.tree import LayerFault
 Job = Callable[[], Tuple[Dict[str, Any], bytes]]
 
 
-def fork_job(job: Job) -> Tuple[int, int]:
-    """Start a job: (its process, the pipe on which one frame will come: its answer)."""
+def fork_job(job: Job, after: Optional[Callable[[], None]] = None) -> Tuple[int, int]:
+    """Start a job: (its process, the pipe on which one frame will come: its answer). `after`: done when that is out."""
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid:
         os.close(theirs)
         return pid, ours
     try:
-        leave_helper(theirs)
-        for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        run_step("worker-start")
-        frame = encode_frame(*answer_of(job))
-        run_step("worker-done")
-        while frame:
-            frame = frame[os.write(theirs, frame) :]
-    except OSError:
-        pass  # nobody listens any more
+        _give_answer(job, theirs)
+        os.close(theirs)
+        if after is not None:
+            after()
+    except (OSError, RunFault):
+        pass  # what could not be removed goes with the run's directory
     finally:
         os._exit(0)
+
+
+def _give_answer(job: Job, pipe: int) -> None:
+    leave_helper(pipe)
+    for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    run_step("worker-start")
+    frame = encode_frame(*answer_of(job))
+    run_step("worker-done")
+    with contextlib.suppress(OSError):  # nobody listens any more
+        while frame:
+            frame = frame[os.write(pipe, frame) :]
 
 
 def answer_of(job: Job) -> Tuple[Dict[str, Any], bytes]:
@@ -45,7 +54,8 @@ def answer_of(job: Job) -> Tuple[Dict[str, Any], bytes]:
     except RunFault as fault:
         return {"ok": False, "fault": fault.code, "reason": fault.reason, **fault.more}, b""
     except LayerFault as fault:
-        return {"ok": False, "fault": fault.code, "reason": fault.reason, "path": fault.path}, b""
+        told = {"fault": fault.code, "reason": fault.reason, "path": fault.path, "unchanged": fault.unchanged}
+        return {"ok": False, **told}, b""
     except OSError as fault:
         known = disk_fault(fault)
         return {"ok": False, "fault": known.code, "reason": str(fault)}, b""

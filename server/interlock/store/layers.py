@@ -19,13 +19,12 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from interlock.records import LayerRow, LayerState
+from interlock.records import LAYER_CHANGES_CHARS_MAX, LayerRow, LayerState
 from interlock.store.chain import text_digest
 from interlock.store.connection import Tx
 from interlock.store.faults import LayerMisplaced
 from interlock.store.rows import Values, digest_of_columns, dump, real, storable
 
-LAYER_CHANGES_CHARS_MAX = 1_000_000
 # What the audit record of a layer covers, in this order; never reorder, only start a new schema version.
 LAYER_COLUMNS = (
     "run_id host principal call_digest digest changes_sha256 truncated bytes state created expires landed landed_by "

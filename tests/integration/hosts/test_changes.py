@@ -5,12 +5,16 @@
 import asyncio
 import hashlib
 import os
+import pwd
+import stat
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from hosts_bench import Bench, quick
+from hosts_bench import Bench, bench_of, quick
+from interlock.hosts.program import runner_exec
 from interlock_tools.errors import ArgumentInvalid, OutputLimited, PathInvalid, StaleState
 from interlock_tools.plan import (
     DeleteFile,
@@ -19,9 +23,22 @@ from interlock_tools.plan import (
     Replacement,
     WriteFile,
 )
-from sshd import needs_openssh
+from sshd import Sshd, needs_openssh
 
 pytestmark = [pytest.mark.anyio, needs_openssh]
+
+
+@pytest.fixture(params=["none", "staged"])
+def road(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Both ways of a change: the file channel, and the runner, which stages it first."""
+    return {"containment": request.param}
+
+
+@pytest.fixture
+async def bench(sshd: Sshd, tmp_path: Path, road: dict[str, str]) -> AsyncIterator[Bench]:
+    """Hosts with the one host `box`: the module's server."""
+    async with bench_of(tmp_path / "state", sshd.settings(**road)) as made:
+        yield made
 
 
 def sha(data: bytes) -> str:
@@ -147,8 +164,8 @@ async def test_edits_are_made_all_or_none_and_the_error_names_the_edit(bench: Be
     assert target.read_text() == "a = 2\nb = 3\n"
 
 
-async def test_a_file_above_the_limit_is_not_edited(sshd, benches, work: Path) -> None:
-    bench = await benches(sshd.settings(), limits=quick(file_bytes_max=1000))
+async def test_a_file_above_the_limit_is_not_edited(sshd, benches, work: Path, road) -> None:
+    bench = await benches(sshd.settings(**road), limits=quick(file_bytes_max=1000))
     (work / "large").write_bytes(b"a" * 1001)
     plan = EditFile(str(work / "large"), (Replacement("a", "b", count=0),))
     done = await bench.do(plan, declared=(str(work),))
@@ -286,9 +303,7 @@ async def test_what_is_there_is_replaced_only_where_asked(bench: Bench, work: Pa
 # ── as another user, and when the road fails ─────────────────────────────────────────────────────────────────────────
 
 
-async def test_file_operations_become_the_other_user_too(sshd, benches, work: Path) -> None:
-    import pwd
-
+async def test_file_operations_become_the_other_user_too(sshd, benches, work: Path, road) -> None:
     for folder in (*reversed(work.parents), work):
         if "pytest" in str(folder):
             folder.chmod(0o755)
@@ -305,8 +320,28 @@ async def test_file_operations_become_the_other_user_too(sshd, benches, work: Pa
     assert "permission denied" in denied.refusal.reason
 
 
-async def test_a_dropped_connection_is_replaced_for_files_too(own_sshd, benches) -> None:
-    bench = await benches(own_sshd.settings())
+async def test_a_user_without_a_home_has_his_runs_in_a_place_of_his_own(sshd, benches) -> None:
+    bench = await benches(sshd.settings(become="nobody", cwd="/"))
+    assert (await bench.sh("id -un")).result["stdout"] == "nobody\n"
+    place = Path(f"/var/tmp/interlock-runs-{pwd.getpwnam('nobody').pw_uid}").stat()
+    assert (place.st_uid, stat.S_IMODE(place.st_mode)) == (pwd.getpwnam("nobody").pw_uid, 0o700)
+
+
+async def test_a_user_without_a_place_for_runs_is_reached_and_stages_nothing(
+    sshd, benches, work: Path, monkeypatch
+) -> None:
+    nowhere = {"INTERLOCK_RUNNER_BASE": "/proc/none/runs"}
+    monkeypatch.setattr("interlock.hosts.link.runner_exec", lambda become: runner_exec(become, nowhere))
+    bench = await benches(sshd.settings(cwd="/", containment="staged"))
+    facts = await bench.hosts.facts("box")
+    assert (facts.containment, facts.undo) == (("none",), False)
+    done = await bench.do(WriteFile(str(work / "f"), b"1"), declared=(str(work),))
+    assert done.refusal.code == "CONTAINMENT_UNAVAILABLE"
+    assert not list(work.iterdir())
+
+
+async def test_a_dropped_connection_is_replaced_for_files_too(own_sshd, benches, road) -> None:
+    bench = await benches(own_sshd.settings(**road))
     target = own_sshd.folder / "work" / "f"
     for number in range(3):
         plan = WriteFile(str(target), f"{number}".encode())
@@ -316,8 +351,8 @@ async def test_a_dropped_connection_is_replaced_for_files_too(own_sshd, benches)
     assert not leftovers(target.parent)
 
 
-async def test_a_frozen_host_gives_a_typed_error_in_time_and_changes_nothing(own_sshd, benches) -> None:
-    bench = await benches(own_sshd.settings(), limits=quick(connect_timeout_seconds=1.0))
+async def test_a_frozen_host_gives_a_typed_error_in_time_and_changes_nothing(own_sshd, benches, road) -> None:
+    bench = await benches(own_sshd.settings(**road), limits=quick(connect_timeout_seconds=1.0))
     target = own_sshd.folder / "work" / "f"
     assert (await bench.do(WriteFile(str(target), b"1"), declared=(str(target),))).refusal is None
     own_sshd.freeze()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hosts_bench import Bench
+from hosts_bench import Bench, own
 from interlock_tools.call import Check
 from sshd import free_port, needs_openssh, processes_with
 
@@ -83,11 +83,11 @@ async def test_ports_and_pages_are_asked_from_the_host(bench: Bench, web: int) -
 async def test_a_port_that_opens_a_moment_later_is_waited_for(bench: Bench, work: Path) -> None:
     port = free_port()
     command = f"(sleep 1; exec python3 -m http.server --bind 127.0.0.1 {port}) >/dev/null 2>&1 &"
-    await bench.sh(command, call_id="later-1", cwd=str(work))
+    await bench.sh(command, call_id=own("later-1"), cwd=str(work))
     try:
         assert (await measured(bench, "port_open", str(port))).passed
     finally:
-        assert (await bench.hosts.end("box", "later-1")).left == 0
+        assert (await bench.hosts.end("box", own("later-1"))).left == 0
 
 
 async def test_commands_are_run_for_their_exit_code_and_text(bench: Bench) -> None:

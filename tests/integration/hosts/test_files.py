@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hosts_bench import Bench, quick
+from hosts_bench import Bench, own, quick
 from interlock.hosts.secret_files import FILES, is_secret
 from interlock.ports import PathQuery
 from interlock_tools.errors import ArgumentInvalid, PathInvalid
@@ -201,10 +201,10 @@ async def test_a_search_that_takes_too_long_is_ended_on_the_host(bench: Bench, w
     # An odd number of letters never fits twice the groups, and grep tries every way of dividing them.
     (work / "odd").write_text("a" * 20_001 + "b\n")
     plan = SearchFiles(str(work), r"^(a*)(a*)(a*)\1\2\3c?b$", regex=True)
-    done = await bench.do(plan, seconds=1.0, call_id="search-1")
+    done = await bench.do(plan, seconds=1.0, call_id=own("search-1"))
     assert done.refusal is not None
     assert done.refusal.code == "TIMED_OUT"
-    assert not processes_with("INTERLOCK_CALL=search-1")
+    assert not processes_with(f"INTERLOCK_CALL={own('search-1')}")
 
 
 async def test_a_planted_program_on_the_path_is_not_what_our_own_scripts_run(sshd, benches, work: Path) -> None:

@@ -270,7 +270,9 @@ async def test_doctor_finds_nothing_wrong_with_a_good_host(sshd: Sshd, benches) 
     bench = await benches(sshd.settings())
     found = await bench.hosts.diagnose("box")
     assert [finding.subject for finding in found if not finding.ok] == []
-    assert {"host key", "network", "login", "shell", "files", "cwd"} <= {finding.subject for finding in found}
+    assert {"host key", "network", "login", "shell", "files", "cwd", "containment"} <= {
+        finding.subject for finding in found
+    }
 
 
 async def test_doctor_names_what_is_wrong_and_how_to_mend_it(own_sshd: Sshd, benches, tmp_path: Path) -> None:

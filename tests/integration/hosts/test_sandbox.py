@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from hosts_bench import Bench, bench_of
+from hosts_bench import Bench, bench_of, own
 from interlock.hosts.sandbox import open_sandbox
 from interlock.ports import PathQuery
 from interlock.settings import HostSettings
@@ -113,11 +113,26 @@ async def test_only_our_own_key_gets_in_and_keys_are_private(host: HostSettings,
     assert host.address == "127.0.0.1"
 
 
-async def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
+async def test_what_a_channel_started_ends_with_the_sandbox(tmp_path: Path) -> None:
+    embedded = HostSettings("sandbox", "127.0.0.1", 0, user=current_user(), cwd=str(tmp_path / "s"), embedded=True)
+    async with open_sandbox(embedded, tmp_path / "state") as host:
+        key = str(tmp_path / "state" / "hosts" / "sandbox" / "identity")
+        async with asyncssh.connect(
+            host.address, host.port, username=host.user, client_keys=[key], known_hosts=None, config=None
+        ) as connection:
+            await connection.create_process("sleep 44.44 & echo started; wait")
+            async with asyncio.timeout(5):
+                while not processes_with("sleep\0" + "44.44"):
+                    await asyncio.sleep(0.02)
+    assert not processes_with("sleep\0" + "44.44")
+
+
+async def test_what_a_call_left_in_the_background_goes_on_as_on_any_host(tmp_path: Path) -> None:
     embedded = HostSettings("sandbox", "127.0.0.1", 0, user=current_user(), cwd=str(tmp_path / "s"), embedded=True)
     async with open_sandbox(embedded, tmp_path / "state") as host, bench_of(tmp_path / "state", host) as bench:
-        await run(bench, "sleep 44 & echo started")
-        assert processes_with("sleep\0" + "44")
-    async with asyncio.timeout(5):
-        while processes_with("sleep\0" + "44"):
-            await asyncio.sleep(0.02)
+        await bench.sh("sleep 44.45 & echo started", host="sandbox", call_id=own("left-1"))
+    assert processes_with("sleep\0" + "44.45")
+    async with open_sandbox(embedded, tmp_path / "state") as host, bench_of(tmp_path / "state", host) as bench:
+        ended = await bench.hosts.end("sandbox", own("left-1"))
+        assert (ended.found, ended.left) == (1, 0)
+    assert not processes_with("sleep\0" + "44.45")

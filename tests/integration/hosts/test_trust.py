@@ -34,6 +34,7 @@ async def test_a_changed_host_key_is_refused_and_nothing_is_sent(
     bench = await benches(own_sshd.settings())
     assert (await bench.sh("true")).refusal is None
     own_sshd.change_host_key(kind)
+    await asyncio.sleep(0.2)  # that the old connection is gone has to be seen before
     before = own_sshd.log
     for _ in range(2):
         done = await bench.sh(f"touch {tmp_path}/ran")

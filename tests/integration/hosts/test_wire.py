@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from interlock.hosts.wire import GO, NOISE_BYTES_MAX, AfterMarker, build_exec, build_waiting, order, quoted
+from interlock.hosts.wire import NOISE_BYTES_MAX, AfterMarker, build_exec, quoted
 
 SHELLS = [["sh"], ["bash"], ["dash"], ["tcsh"], ["fish"], ["zsh"], ["busybox", "sh"]]
 TEXTS = [
@@ -40,26 +40,6 @@ def test_any_text_reaches_bash_through_any_login_shell(shell: list[str]) -> None
         )
         assert AfterMarker(exec_.marker).feed(done.stdout).decode() == text
         assert AfterMarker(exec_.marker).feed(done.stderr).decode() == text
-
-
-@pytest.mark.parametrize("shell", [shell for shell in SHELLS if shutil.which(shell[0])], ids=" ".join)
-def test_any_text_reaches_a_waiting_bash_through_any_login_shell(shell: list[str]) -> None:
-    exec_ = build_waiting(shell="/bin/bash", environment={"PATH": "/usr/bin:/bin", "ODD": TEXTS[2]})
-    for text in TEXTS[:-1]:
-        sent = order(f"printf %s {shlex.quote(text)}; cat >&2", cwd="/", call_id="call-1", takes_stdin=True)
-        line = [*shell, "-c", exec_.line]
-        done = subprocess.run(
-            line, input=sent + GO + b"input", capture_output=True, start_new_session=True, timeout=10, check=True
-        )
-        assert AfterMarker(exec_.marker).feed(done.stdout).decode() == text
-        assert AfterMarker(exec_.marker).feed(done.stderr) == b"input"
-
-
-def test_a_waiting_bash_without_go_runs_nothing() -> None:
-    exec_ = build_waiting(shell="/bin/bash", environment={"PATH": "/usr/bin:/bin"})
-    for sent in (b"", b"/\0", order("echo ran", cwd="/", call_id="c", takes_stdin=False)):
-        done = subprocess.run(["sh", "-c", exec_.line], input=sent, capture_output=True, timeout=10, check=True)
-        assert b"ran" not in done.stdout
 
 
 def test_a_command_leads_its_own_group_even_where_nobody_gave_it_one() -> None:

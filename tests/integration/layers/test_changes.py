@@ -12,6 +12,7 @@ import pytest
 
 from interlock.runner import changes
 from interlock.runner.copying import read_xattrs
+from interlock.runner.landing import land
 from interlock.runner.tree import LayerFault
 from interlock_tools.changes import change_from_json
 from mixes import ODD_NAME, edits, everything, grow, growth, metas, removals, turns
@@ -113,6 +114,16 @@ def test_a_file_written_again_with_the_same_bytes_has_another_time_only(tree: Pa
     grow(tree)
     record = record_of(layer_over(tree, run, lambda: (tree / "text").write_text("text, as it was\n")))
     assert [(one["op"], one["detail"]) for one in record["changes"]] == [("meta", "mtime")]
+
+
+def test_a_link_with_another_time_is_a_change_and_lands(tree: Path, run: Path) -> None:
+    grow(tree)
+    (tree / "old-link").symlink_to("text")
+    record = record_of(layer_over(tree, run, lambda: os.utime(tree / "old-link", (1, 1), follow_symlinks=False)))
+    assert [(one["op"], one["kind"], one["detail"]) for one in record["changes"]] == [("meta", "link", "mtime")]
+    assert land(str(run), record, 10**9)["state"] == "landed"
+    assert (tree / "old-link").lstat().st_mtime == 1
+    assert (tree / "old-link").readlink() == Path("text")
 
 
 def test_the_digest_follows_the_content_the_names_and_the_meta(tree: Path, place: Path) -> None:

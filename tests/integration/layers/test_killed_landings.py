@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from interlock.runner.acts import LANDING_STEPS
 from interlock.runner.landing import land, recover_landing
+from interlock.runner.steps import LANDING_STEPS
 from interlock.runner.undoing import recover_undo, undo
 from mixes import MIXES, grow
 from overlays import Picture, in_child, killed_at, layer_over, on_step, picture, record_of

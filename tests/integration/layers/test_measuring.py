@@ -63,6 +63,7 @@ def test_turns_and_metas_are_found(tree: Path) -> None:
         "stamp": "",
         "noted": "attributes",
         "deep": "mode 0755 → 0700",
+        "deep/er": "attributes",
         "twin-a": "mode 0644 → 0640",
         "twin-b": "mode 0644 → 0640",
     }
@@ -92,6 +93,15 @@ def test_what_changes_without_a_new_mtime_is_found_all_the_same(tree: Path) -> N
     path.write_text("two")
     os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
     assert _found(tree, before) == {("meta", "disguised")}
+
+
+def test_times_of_links_and_attributes_of_folders_are_found(tree: Path) -> None:
+    (tree / "link").symlink_to("nowhere")
+    (tree / "folder").mkdir()
+    before = snapshot([str(tree)])
+    os.utime(tree / "link", (1, 1), follow_symlinks=False)
+    os.setxattr(tree / "folder", "user.note", b"1")
+    assert _found(tree, before) == {("meta", "link"), ("meta", "folder")}
 
 
 def test_no_more_entries_than_allowed_are_looked_at_and_only_what_both_saw_is_compared(tree: Path) -> None:

@@ -99,6 +99,28 @@ def test_older_kernels_hold_it_too(
     assert not Path("/tmp/interlock-scratch").exists()
 
 
+def test_on_an_older_kernel_a_mount_that_a_user_has_no_way_to_does_not_refuse_the_room(
+    host: Host, level: str, places: Places, ground: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container engine's mounts lie below a directory of root's alone, on any host that has one."""
+    monkeypatch.setattr(kernel, "change_mount", lambda *_: False)
+    shut = ground / "shut"
+    (shut / "mounted").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777", "none", str(shut / "mounted")], check=True)
+    shut.chmod(0o700)
+    older = Host(host.uid, host.gid, host.home, host.base, abilities=dict(host.probe(), landlock_abi=0))
+    try:
+        command = f"echo x > {shut}/mounted/reached; echo x > {places.other}/victim; echo BEGAN"
+        outcome = older.run(level, command, writes=[str(places.declared)])
+        assert "BEGAN" in outcome.output
+        assert not (shut / "mounted" / "reached").exists()
+        assert (places.other / "victim").read_text() == "as it was\n"
+    finally:
+        older.clean()
+        subprocess.run(["umount", str(shut / "mounted")], check=True)
+        shutil.rmtree(shut)
+
+
 CALLS = (
     "kernel_mount",
     "change_mounts",

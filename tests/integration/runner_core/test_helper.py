@@ -36,6 +36,21 @@ def test_it_answers_while_runs_go_on(helper: Helpers, run: str) -> None:
         one.wait(number)
 
 
+@pytest.mark.parametrize("step", ["helper-forked", "helper-ordered"])
+def test_what_was_begun_is_followed_even_where_it_could_not_be_listened_to(
+    step: str, helper: Helpers, work: Path, run: str
+) -> None:
+    one = helper(faults=f"{step}=raise:12")
+    for number in range(3):  # the later ones are given to whoever waits for them
+        answer = one.run(f"{run}-{number}", f"echo x >> {work}/count; echo {number}")
+        assert answer["stdout"] == b"%d\n" % number, answer
+    assert (work / "count").read_text() == "x\n" * 3
+
+
+def test_whoever_hears_nothing_may_ask_whether_anybody_is_there(helper: Helpers) -> None:
+    assert helper().ask("here")["ok"]
+
+
 @pytest.mark.parametrize(
     ("request_", "fault"),
     [
@@ -100,7 +115,22 @@ def test_hello_says_who_and_where(helper: Helpers, place: str) -> None:
     hello = one.ask("hello")
     assert (hello["digest"], hello["uid"], hello["base"]) == (program().digest, os.geteuid(), place)
     assert hello["abilities"]["levels"][0] == "none"
-    assert helper().ask("hello", abilities=hello["abilities"])["abilities"] == hello["abilities"]
+    assert not hello["known"]
+
+
+@pytest.mark.parametrize("other", ["", "digest", "uid", "gid", "boot", "node", "base", "abilities"])
+def test_what_an_earlier_helper_said_is_believed_of_this_program_user_place_and_boot_only(
+    other: str, helper: Helpers
+) -> None:
+    said = {key: value for key, value in helper().ask("hello").items() if not isinstance(value, bytes)}
+    marked = {**said, "abilities": {**said["abilities"], "kernel": "as it was said", "free_bytes": -1}}
+    if other:
+        marked[other] = "another"
+    again = helper().ask("hello", known=marked)
+    assert again["known"] == (not other)
+    assert again["abilities"]["kernel"] == (os.uname().release if other else "as it was said")
+    assert again["abilities"]["free_bytes"] > 0, "room on the disk is looked at again"
+    assert again["boot"] == said["boot"]
 
 
 def test_run_directories_are_the_users_alone(helper: Helpers, place: str, run: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from interlock.runner.recording import run_record
 from runner_channel import RunnerChannel
 from sshd import descendants
 
@@ -20,8 +21,6 @@ LEVELS = ("none", "confined") if os.geteuid() == 0 else ("none",)
 
 
 def supervisor_of(place: str, run: str) -> int:
-    from interlock.runner.recording import run_record
-
     return run_record(f"{place}/{run}")[1]["pid"]
 
 
@@ -119,6 +118,120 @@ def test_a_killed_waiting_shell_costs_nothing_but_time(helper: Helpers, work: Pa
     time.sleep(0.1)
     assert one.run(run + "-c", f"echo ran >> {work}/count; echo said")["stdout"] == b"said\n"
     assert (work / "count").read_text() == "ran\nran\n"
+
+
+# ── rooms that wait for a staged order ───────────────────────────────────────────────────────────────────────────────
+
+
+def staged(one: RunnerChannel, run: str, work: Path, command: str, **more: object) -> dict:
+    order = {"level": "staged", "network": "none", "cwd": str(work), "writes": [str(work)], **more}
+    return one.run(run, command, **order)
+
+
+@pytest.fixture
+def waited(helper: Helpers, place: str, work: Path, run: str) -> tuple[RunnerChannel, Callable[[str], bool]]:
+    """A helper that keeps a room for the next staged order, and whether a run was in it."""
+    if os.geteuid() != 0:
+        pytest.skip("rooms of root")
+    one = helper()
+    one.ask("hello")
+    staged(one, run + "-first", work, "true")
+    eventually(lambda: any(name.startswith(".spare-") for name in names_in(place)))
+    time.sleep(0.5)
+    now = float(Path("/proc/uptime").read_text().split()[0]) * os.sysconf("SC_CLK_TCK")
+    return one, lambda name: run_record(f"{place}/{name}")[1]["leader_ticks"] < int(now)
+
+
+def test_a_room_that_waited_takes_another_order_of_another_place_and_lands_it(
+    waited: tuple[RunnerChannel, Callable[[str], bool]], place: str, work: Path, run: str
+) -> None:
+    one, was_in = waited
+    (work / "below").mkdir()
+    answer = staged(
+        one, run, work, "pwd; cat; echo $V > new", body=b"given", cwd=str(work / "below"),
+        environment={"V": "value", "PATH": "/bin"}, writes=[str(work / "below")],
+    )  # fmt: skip
+    assert was_in(run)
+    assert answer["stdout"] == f"{work}/below\ngiven".encode()
+    assert [change["path"] for change in answer["changes"]] == [f"{work}/below/new"]
+    assert not (work / "below" / "new").exists()
+    assert Path(place, run, "u").is_dir(), "its layer is the run's own from the beginning"
+    assert one.ask("land", run=run, digest=answer["layer"])["state"] == "landed"
+    assert (work / "below" / "new").read_text() == "value\n"
+    one.close()
+    eventually(lambda: not [name for name in names_in(place) if name.startswith(".spare-")])
+
+
+def test_a_room_that_waited_has_no_standard_input_but_what_is_given_and_no_files_of_ours(
+    waited: tuple[RunnerChannel, Callable[[str], bool]], work: Path, run: str
+) -> None:
+    one, was_in = waited
+    answer = staged(one, run, work, "readlink /proc/self/fd/0; ls /proc/self/fd | wc -l")
+    assert was_in(run)
+    assert answer["stdout"].startswith(b"/dev/null\n4\n"), "its three streams and the listing's own"
+
+
+def test_a_room_that_waited_shows_the_host_as_it_is_when_the_order_comes(
+    waited: tuple[RunnerChannel, Callable[[str], bool]], work: Path, run: str
+) -> None:
+    one, was_in = waited
+    (work / "later").write_text("came later\n")
+    (work / "tree").mkdir()
+    (work / "tree" / "leaf").write_text("leaf\n")
+    answer = staged(one, run, work, "cat later tree/leaf; echo more >> later; rm -r tree")
+    assert was_in(run)
+    assert answer["stdout"] == b"came later\nleaf\n"
+    assert one.ask("land", run=run, digest=answer["layer"])["state"] == "landed"
+    assert ((work / "later").read_text(), (work / "tree").exists()) == ("came later\nmore\n", False)
+
+
+def test_a_room_that_waited_is_not_used_where_something_is_to_be_hidden_now(
+    waited: tuple[RunnerChannel, Callable[[str], bool]], work: Path, run: str
+) -> None:
+    one, was_in = waited
+    (work / "secret").write_text("a secret\n")
+    answer = staged(one, run, work, "cat secret; echo seen", masked=[f"{work}/secret"])
+    assert not was_in(run)
+    assert answer["stdout"] == b"seen\n"
+
+
+def test_a_room_that_waited_is_not_used_where_the_order_needs_another_layer(
+    waited: tuple[RunnerChannel, Callable[[str], bool]], work: Path, run: str
+) -> None:
+    one, was_in = waited
+    answer = staged(one, run, work, f"echo x > /dev/shm/{run}", writes=[f"/dev/shm/{run}"])
+    assert not was_in(run)
+    assert [change["path"] for change in answer["changes"]] == [f"/dev/shm/{run}"]
+
+
+def test_a_room_that_waited_is_not_used_after_a_mount(
+    waited: tuple[RunnerChannel, Callable[[str], bool]], work: Path, run: str
+) -> None:
+    one, was_in = waited
+    (work / "point").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "new", str(work / "point")], check=True)
+    try:
+        (work / "point" / "file").write_text("here\n")
+        answer = staged(one, run, work, "cat point/file; echo more >> point/file")
+        assert not was_in(run)
+        assert (answer["stdout"], (work / "point" / "file").read_text()) == (b"here\n", "here\n")
+    finally:
+        subprocess.run(["umount", "-l", str(work / "point")], check=True)
+
+
+def test_a_room_that_waited_is_not_used_where_a_directory_that_it_looked_up_is_another_now(
+    waited: tuple[RunnerChannel, Callable[[str], bool]], place: str, work: Path, run: str
+) -> None:
+    one, _ = waited
+    hidden = {"masked": [f"{work}/way/secret"]}
+    for number in (1, 2):
+        (work / "way").mkdir()
+        (work / "way" / "secret").write_text("a secret\n")
+        (work / "way" / "open").write_text(f"{number}\n")
+        answer = staged(one, f"{run}-{number}", work, "cat way/secret way/open", **hidden)
+        assert answer["stdout"] == f"{number}\n".encode()
+        time.sleep(0.6)
+        (work / "way").rename(work / f"way-{number}")
 
 
 def pythons() -> list[str]:

@@ -117,7 +117,8 @@ async def test_what_an_endpoint_refused_is_sent_again_and_nothing_is_lost(tmp_pa
 async def test_the_protocol_librarys_span_stands_between_the_clients_and_ours(
     tmp_path: Path, collector: Collector
 ) -> None:
-    config = tmp_path / "interlock.toml"
+    config = tmp_path / "config" / "interlock.toml"  # a folder of its own: what lies in it is hidden from every command
+    config.parent.mkdir()
     config.write_text(
         f"""
 [server]

@@ -7,6 +7,7 @@ from hypothesis import given
 
 from interlock_policies.measured import (
     PATHS_SHOWN_MAX,
+    as_trees,
     changed,
     inverse_changes,
     inverse_effects,
@@ -146,6 +147,23 @@ def test_undoing_touches_the_same_paths_and_undoing_that_makes_the_same_kinds_ag
     assert [found.path for found in back] == [found.path for found in diff]
     assert [found.op for found in inverse_changes(back)] == [found.op for found in diff]
     assert {effect.target for effect in inverse_effects(diff)} == {found.path for found in diff}
+
+
+def test_what_lies_below_another_effect_of_its_kind_weighs_with_it_as_one_tree() -> None:
+    listed = (
+        Effect(DELETE, "/srv/tree", "call_undo"),
+        Effect(DELETE, "/srv/tree/a", "call_undo"),
+        Effect(DELETE, "/srv/tree/a/b", "call_undo"),
+        Effect(WRITE, "/srv/tree/c", "call_undo"),
+        Effect(DELETE, "/srv/tree-2", "call_undo"),
+        Effect(READ, "/srv/tree/a", "call_undo"),
+    )
+    assert as_trees(Effects(inferred=listed)).inferred == (
+        replace(listed[0], recursive=True),
+        listed[3],
+        listed[4],
+        listed[5],
+    )
 
 
 # ── as an answer shows it ────────────────────────────────────────────────────────────────────────────────────────────

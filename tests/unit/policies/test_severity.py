@@ -87,6 +87,14 @@ def test_what_was_declared_and_came_as_a_surprise_costs_a_tenth_where_all_of_it_
     assert score("-/srv/app/out/a") == pytest.approx(1 - 1.0 * 0.5 * NOT_INFERRED)
 
 
+def test_a_link_itself_is_no_surprise_though_analysis_read_where_it_leads() -> None:
+    before = {"kind": "link", "target": "a"}
+    turned = replace(change("~/srv/app/out/link"), kind="link", target="b", was=before)
+    owned = replace(turned, op=ChangeOp.META, target="a")
+    assert side_effects_score(DECLARED, INFERRED, (turned, owned), "staged", EXAMPLE_HOST) == 1.0
+    assert side_effects_score(Declaration(), INFERRED, (turned,), "staged", EXAMPLE_HOST) == pytest.approx(0.7)
+
+
 def test_a_directory_that_gave_way_counts_as_deleted() -> None:
     swapped = replace(change("~/srv/app/data"), kind="link", was={"kind": "directory"})
     assert side_effects_score(DECLARED, (), (swapped,), "staged", EXAMPLE_HOST) == pytest.approx(0.5)

@@ -14,6 +14,7 @@ import pytest
 from interlock.hosts import program as made
 from interlock.hosts.program import PARTS, bootstrap, joined, program, runner_exec
 from interlock.runner.frames import encode_frame
+from interlock.runner.steps import LANDING_STEPS, RUN_STEPS
 
 FOLDER = Path(made.__file__).parent.parent / "runner"
 OURS = "interlock.runner."
@@ -87,3 +88,9 @@ def test_a_host_without_python_says_so() -> None:
     exec_ = runner_exec()
     line = re.sub(r" python3 .*", " no-python-here", exec_.line)
     assert subprocess.run(["/bin/sh", "-c", line], capture_output=True, timeout=30, check=False).returncode == 127
+
+
+def test_every_named_step_is_one_that_the_runner_comes_to() -> None:
+    text = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.py") if path.stem != "steps")
+    named = set(re.findall(r'(?:run|landing)_step\("([a-z-]+)"\)', text))
+    assert named == {*RUN_STEPS, *LANDING_STEPS}
