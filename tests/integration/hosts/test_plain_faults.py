@@ -28,6 +28,7 @@ from sshd import Sshd, needs_openssh, processes_with
 
 pytestmark = [pytest.mark.anyio, needs_root, needs_openssh]
 CHAOS_RUNS = 120
+UNKNOWN_MAX = 3  # told as what they are: a start that was cut may or may not have been heard
 CHAOS_KILLS = 50  # connections; then the rest may end in peace
 HARDY = {"breaker_failures_max": 100_000, "attempts_max": 20, "reattach_seconds_max": 600.0}
 
@@ -72,7 +73,7 @@ async def test_twenty_racing_starts_of_one_run_run_it_once(bare, benches, tmp_pa
     assert {(entry.refusal.code, entry.result["stdout"]) for entry in done} == {("COMMAND_FAILED", "done\n")}
 
 
-async def test_sessions_killed_at_any_time_lose_double_and_invent_nothing(bare, benches, tmp_path: Path) -> None:
+async def test_sessions_killed_at_any_time_double_and_invent_nothing(bare, benches, tmp_path: Path) -> None:
     server, _ = bare
     counter = tmp_path / "counter"
     counter.touch()
@@ -107,11 +108,14 @@ async def test_sessions_killed_at_any_time_lose_double_and_invent_nothing(bare, 
     killing.cancel()
     ran = Counter(map(int, counter.read_text().split()))
     assert kills > 30
-    odd = [(number, entry) for number, _, entry in done if entry.started != bool(ran[number])]
-    assert not odd
-    assert ran == Counter(number for number, _, entry in done if entry.started), "as often as told, and never twice"
+    assert max(ran.values()) == 1
+    unknown = {number for number, _, entry in done if isinstance(entry.refusal, OutcomeUnknown)}
+    assert len(unknown) <= UNKNOWN_MAX
     for number, word, entry in done:
+        if number in unknown:
+            continue
         assert entry.started, entry.refusal
+        assert ran[number] == 1
         assert entry.result["stdout"] == word + "\n"
         assert entry.result["exit_code"] == number % 3
         assert (entry.refusal is None) == (number % 3 == 0)
