@@ -2,6 +2,7 @@
 
 # ruff: noqa: ASYNC240 - the folder of a test is made directly
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -98,6 +99,13 @@ async def bench_of(
         yield Bench(hosts, spool, folder, consumed, any(entry.containment == "staged" for entry in entries))
     finally:
         await hosts.close()
+
+
+async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait until the condition holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - the host's disk and process table tell nobody
+            await asyncio.sleep(0.02)
 
 
 def quick(**changes: object) -> Limits:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import asyncssh
 
@@ -46,6 +47,7 @@ class Live:
         return "OpenSSH" in str(self.connection.get_extra_info("server_version", ""))
 
 
+Made = TypeVar("Made")
 Dial = Callable[[Callable[[], None]], Awaitable[asyncssh.SSHClientConnection]]
 OpenSftp = Callable[[asyncssh.SSHClientConnection], Awaitable[asyncssh.SFTPClient]]
 
@@ -94,7 +96,7 @@ class Link:
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect(), name=f"connect {self.host.name}")
             self._connecting.add_done_callback(_look_at_result)
-        return await asyncio.shield(self._connecting)
+        return await _shared(self._connecting, "up")
 
     async def _connect(self) -> Live:
         lost = asyncio.Event()
@@ -139,7 +141,7 @@ class Link:
             live.outpost = asyncio.create_task(self._send_runner(live), name=f"runner {self.host.name}")
             live.outpost.add_done_callback(_look_at_result)
         try:
-            return await asyncio.shield(live.outpost)
+            return await _shared(live.outpost, "ready to run anything")
         except NoRunner as fault:
             live.no_runner = str(fault) or "it has no Python"
             return None
@@ -196,7 +198,7 @@ class Link:
         if live.sftp is None or _is_spent(live.sftp):
             live.sftp = asyncio.create_task(self._start_sftp(live), name=f"sftp {self.host.name}")
             live.sftp.add_done_callback(_look_at_result)
-        return await asyncio.shield(live.sftp)
+        return await _shared(live.sftp, "ready for files")
 
     async def _start_sftp(self, live: Live) -> asyncssh.SFTPClient:
         try:
@@ -242,6 +244,17 @@ class Link:
                 await live.connection.wait_closed()
         except TimeoutError:
             live.connection.abort()
+
+
+async def _shared(task: asyncio.Task[Made], state: str) -> Made:
+    """What this task makes for all who ask. Who leaves does not end it; who sees it given up was not cancelled."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        waiting = asyncio.current_task()
+        if waiting is not None and waiting.cancelling():
+            raise
+        raise unreachable(f"the connection was given up before it was {state}") from None
 
 
 def _is_over(task: asyncio.Task[Outpost]) -> bool:

@@ -21,7 +21,8 @@ from interlock.runner.spooling import OutputSpool
 from interlock.runner.steps import run_step
 from interlock.runner.tree import NO_SPACE_ERRNOS
 
-DRAIN_SECONDS_MAX = 0.5  # a background process that holds the pipes does not hold the result
+DRAIN_SECONDS = 0.5  # a silent background process that holds the pipes does not hold the result
+DRAIN_SECONDS_MAX = 30.0
 PUMP_BYTES = 64 * 1024
 GRACE_SECONDS = 2.0
 FULL_DISK_SECONDS_MAX = 600.0
@@ -49,6 +50,7 @@ class Supervisor:
         self._status: Optional[int] = None
         self._gone = False
         self._exited_at = 0.0
+        self._heard_at = 0.0
         self._deadline = 0.0
         self._ending: Optional[TreeEnding] = None
         self._ended = False
@@ -132,6 +134,7 @@ class Supervisor:
                 self._close(pipe)
                 return
             self._spools[index].take(data)
+            self._heard_at = time.monotonic()
             run_step("supervisor-output")
             self._give_hint()
 
@@ -202,12 +205,17 @@ class Supervisor:
         return self._gone and self._is_drained(now)
 
     def _is_drained(self, now: float) -> bool:
-        return self._open == 0 or not self._gone or now >= self._exited_at + DRAIN_SECONDS_MAX
+        return self._open == 0 or not self._gone or now >= self._drained_at()
+
+    def _drained_at(self) -> float:
+        """Until when output of what the command left behind is waited for: as long as it keeps coming, to a limit."""
+        heard_at = max(self._exited_at, self._heard_at)
+        return min(heard_at + DRAIN_SECONDS, self._exited_at + DRAIN_SECONDS_MAX)
 
     def _patience(self, now: float) -> float:
         if self._ending is not None and not self._ended:
             return LOOK_SECONDS
-        until = self._exited_at + DRAIN_SECONDS_MAX if self._gone else self._deadline
+        until = self._drained_at() if self._gone else self._deadline
         return max(0.0, min(until - now, 60.0))
 
     def _finish(self, seconds: float) -> Dict[str, Any]:

@@ -303,3 +303,36 @@ async def test_closing_leaves_no_connection_behind(own_sshd: Sshd, tmp_path: Pat
     async with asyncio.timeout(5):
         while own_sshd.sessions():
             await asyncio.sleep(0.02)
+
+
+async def test_who_waits_on_a_connection_that_is_given_up_was_not_cancelled(sshd: Sshd, benches, monkeypatch) -> None:
+    """The connection breaks while its runner is sent, and while its file channel opens."""
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    bench = await benches(sshd.settings())
+    assert (await bench.sh("true")).refusal is None
+    (link,) = bench.hosts._roads._links.values()
+    await link.close()
+    monkeypatch.setattr("interlock.hosts.link.open_outpost", never)
+    monkeypatch.setattr(link, "_open_sftp", never)
+    live = await link.live()
+
+    async def with_files() -> None:
+        async with link.files(live):
+            pass
+
+    for waiting in (link.outpost(live), with_files()):
+        task = asyncio.create_task(waiting)
+        await asyncio.sleep(0.2)
+        link.drop(live)
+        with pytest.raises(Faulted, match="given up"):
+            await task
+        assert not task.cancelling()
+        live = await link.live()
+    task = asyncio.create_task(link.outpost(live))
+    await asyncio.sleep(0.2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
