@@ -1,4 +1,4 @@
-"""A server that kills itself (SIGKILL) at a step: `killed_server.py FOLDER STEP begin|end [ask|staged|file]`."""
+"""A server that kills itself (SIGKILL) at a step: `killed_server.py FOLDER STEP begin|end [ask|staged|file|long]`."""
 
 import asyncio
 import os
@@ -20,6 +20,10 @@ async def main(folder: Path, step: str, moment: str, *, kind: str, settings: Set
 
     async with open_home(folder, settings=settings, on_step=on_step) as home:
         counter = str(folder / "sandbox" / "counter")
+        if kind == "long":
+            command = "echo x >> counter; sleep 3.3; echo y >> counter; echo done"
+            await home.call("shell_run", command=command, writes=[counter], intent="Count for long")
+            return
         if kind == "file":
             target = str(folder / "sandbox" / "conf")
             await home.call("file_write", path=target, content=WRITTEN, intent="Write it once")

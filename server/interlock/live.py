@@ -8,7 +8,7 @@ import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 
-from interlock.ports import Progress
+from interlock.ports import LEFT, Progress
 from interlock.ticket import Ticket
 from interlock_tools.envelope import Envelope
 from interlock_tools.errors import State
@@ -21,10 +21,14 @@ PENDING_MAX = 1_000
 
 @dataclass
 class Live:
-    """A call that runs now. `watchers` are the progress callbacks of those who wait for it."""
+    """A call that runs now. `watchers` are the progress callbacks of those who wait for it.
+
+    `found`: another process started it, this one only asks its host what became of it.
+    """
 
     ticket: Ticket
     task: asyncio.Task[Envelope]
+    found: bool = False
     watchers: list[Progress] = field(default_factory=list)
 
     async def report(self, sentence: str, output_bytes: int) -> None:
@@ -46,8 +50,8 @@ class LiveCalls:
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def start(self, ticket: Ticket, work: Coroutine[None, None, Envelope]) -> Live:
-        """Run an admitted call's work in a task of its own."""
+    def start(self, ticket: Ticket, work: Coroutine[None, None, Envelope], *, found: bool = False) -> Live:
+        """Run an admitted call's work in a task of its own, or follow one that was `found` running on its host."""
         call_id = ticket.call.call_id
 
         async def run() -> Envelope:
@@ -59,7 +63,7 @@ class LiveCalls:
 
         task = asyncio.create_task(run(), name=f"call {call_id}")
         task.add_done_callback(_look_at_result)
-        live = self._running[call_id] = Live(ticket, task)
+        live = self._running[call_id] = Live(ticket, task, found)
         return live
 
     async def report(self, call_id: str, sentence: str, output_bytes: int) -> None:
@@ -110,12 +114,12 @@ class LiveCalls:
         await asyncio.wait({live.task}, timeout=CANCEL_WAIT_SECONDS)
 
     async def close(self) -> None:
-        """End every running call; those that wait for a human stay on record."""
-        running = {live.task for live in self._running.values()}
-        for task in running:
-            task.cancel("Interlock is shutting down")
+        """End every running call; what was only found goes on, and those that wait for a human stay on record."""
+        running = tuple(self._running.values())
+        for live in running:
+            live.task.cancel(LEFT if live.found else "Interlock is shutting down")
         if running:
-            await asyncio.wait(running, timeout=CANCEL_WAIT_SECONDS)
+            await asyncio.wait({live.task for live in running}, timeout=CANCEL_WAIT_SECONDS)
 
     # ── waiting for a human ──────────────────────────────────────────────────────────────────────────────────────────
 

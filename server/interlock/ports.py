@@ -32,6 +32,8 @@ from interlock_tools.envelope import Attempt, Envelope, Verified
 from interlock_tools.errors import Refusal
 from interlock_tools.plan import Plan
 
+LEFT = "left to go on"  # who cancels with this word only stops following a run: it goes on on its host
+
 
 @dataclass(frozen=True, slots=True)
 class PathQuery:

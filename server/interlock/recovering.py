@@ -74,7 +74,7 @@ class Recovering:
             log.exception("call %s could not be asked about", found.call.call_id)
             return
         if ticket is not None and isinstance(self._entry.plan_of(ticket), ASKABLE_PLANS):
-            self._live.start(ticket, self._line.collect(ticket, self._asked(ticket)))
+            self._live.start(ticket, self._line.collect(ticket, self._asked(ticket)), found=True)
 
     async def _asked(self, ticket: Ticket) -> Executed:
         """What the host says of it. What never began is cancelled; a landing or undo is asked for again: it is one."""

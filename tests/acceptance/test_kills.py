@@ -1,5 +1,7 @@
 """kill -9 of the server at every step: nothing ran without a record, nothing runs twice, nothing is invented."""
 
+# ruff: noqa: ASYNC110 - a test polls for what nobody tells it
+
 import asyncio
 import os
 import signal
@@ -61,6 +63,25 @@ async def test_after_a_kill_the_record_tells_the_truth(tmp_path: Path, step: Ste
         assert row.state.value == ("succeeded" if ran else "cancelled"), row  # no result is lost, none is invented
     await _rows(tmp_path)
     assert _count(tmp_path) == ran  # and nothing ran again by itself
+
+
+async def test_who_only_follows_a_call_does_not_end_it_by_leaving(tmp_path: Path) -> None:
+    command = [sys.executable, str(HERE / "killed_server.py"), str(tmp_path), "none", "none", "long"]
+    with subprocess.Popen(command, cwd=HERE) as first:  # noqa: ASYNC220 - it is killed before it is waited for
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not _count(tmp_path):
+                await asyncio.sleep(0.02)
+        first.kill()
+    async with open_home(tmp_path) as home, asyncio.timeout(WAIT_SECONDS):
+        (row,) = await home.app.store.calls()
+        while row.call_id not in home.app.live.running():
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)  # it is on its host by now, and follows
+        assert _count(tmp_path) == 1
+    (row,), wrong = await _rows(tmp_path)
+    assert not wrong
+    assert row.state.value == "succeeded", row
+    assert _count(tmp_path) == 2
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ STDERR = 1
 # A process that goes on in the background may hold the streams; the command itself has ended.
 DRAIN_SECONDS = 0.5
 DRAIN_SECONDS_MAX = 30.0
-SIGNALLED = 128
+SIGNALLED = 128  # a shell tells what a signal ended as this and its number
 Sink = Callable[[bytes], object]
 
 
@@ -33,7 +33,6 @@ class CommandChannel(asyncssh.SSHClientSession[bytes]):
         self.opened = False
         self.exit_code: int | None = None
         self._received = 0
-        self.began = asyncio.Event()
         self._reported = asyncio.Event()
         self._closed = asyncio.Event()
 
@@ -47,8 +46,6 @@ class CommandChannel(asyncssh.SSHClientSession[bytes]):
         self._received += 1
         which = 1 if datatype == STDERR else 0
         own = self._filters[which].feed(data)
-        if self._filters[which].begun:
-            self.began.set()
         if own:
             self._sinks[which](own)
 
@@ -75,11 +72,6 @@ class CommandChannel(asyncssh.SSHClientSession[bytes]):
     def begun(self) -> Begun | None:
         """The command's process, once its marker was seen on either stream."""
         return self._filters[1].begun or self._filters[0].begun
-
-    @property
-    def no_cwd(self) -> bool:
-        """The working directory could not be entered; nothing was run."""
-        return self._filters[1].no_cwd
 
     @property
     def said_before(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import asyncssh
 
 from interlock.hosts.cancelling import see_through, taken
+from interlock.hosts.channel import SIGNALLED
 from interlock.hosts.environment import Surroundings, environment_of
 from interlock.hosts.faults import Faulted, unreachable
 from interlock.hosts.layers import whole_reply
@@ -18,7 +19,7 @@ from interlock.hosts.link import Link
 from interlock.hosts.outpost import Head, Outpost, OutpostLost, Reply, RunnerFault
 from interlock.hosts.seen import measured_of
 from interlock.hosts.streams import RunStreams
-from interlock.ports import Executed, Measured, Progress, Run
+from interlock.ports import LEFT, Executed, Measured, Progress, Run
 from interlock.settings import Limits
 from interlock.spool import Spool
 from interlock_policies.facts import Level
@@ -42,7 +43,6 @@ STOP_SECONDS_MAX = 15.0
 AFTER_TIMEOUT_SECONDS = (
     20.0  # the runner ends a run that is out of time by itself; this much later it is not waited for
 )
-SIGNALLED = 128
 AGAIN_SECONDS = 0.2
 AGAIN_SECONDS_MAX = 5.0
 
@@ -131,6 +131,9 @@ class DurableRun:
         try:
             reply = await asyncio.shield(task)
         except asyncio.CancelledError as cancelled:
+            if LEFT in cancelled.args:
+                task.cancel()
+                raise
             by = taken(cancelled)
             reply, _ = await see_through(self._stop(task))
         finally:

@@ -19,7 +19,7 @@ from interlock.hosts.quick import not_started
 from interlock.hosts.script import Answer, Request, build_request, pairs_of, script
 from interlock.hosts.streams import RunStreams
 from interlock.hosts.told import OVER, End, Told, one_line, refusal_of, what_is_known
-from interlock.ports import Executed, Progress, Run
+from interlock.ports import LEFT, Executed, Progress, Run
 from interlock.settings import Limits
 from interlock.spool import Spool
 from interlock_tools.errors import (
@@ -87,6 +87,9 @@ class PlainRun:
         try:
             return await asyncio.shield(task), ""
         except asyncio.CancelledError as cancelled:
+            if LEFT in cancelled.args:
+                task.cancel()
+                raise
             by = taken(cancelled)
             told, _ = await see_through(self._stop(task))
             return told, by
