@@ -161,7 +161,8 @@ async def _script(agent: Agent, console: Console, environment: dict[str, str]) -
     }
     asked = await agent.call("shell_run", arguments)
     call_id = asked["call_id"]
-    if asked["state"] != "held":  # this machine stages nothing: the text of the command is what a human decides on
+    if asked["state"] != "held":
+        console.print("  this machine stages no command (interlock doctor --verbose says why): its text is decided on")
         approval = asked["result"].get("approval_id", "")
         await _interlock(["approvals", "list"], environment, console)
         await _interlock(["approvals", "approve", approval, "--reason", "read it, fine"], environment, console)

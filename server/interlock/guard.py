@@ -239,7 +239,7 @@ class Guard:
     ) -> Recovery:
         """What to do where more was changed than declared: the command that was meant, else an honest declaration."""
         call = ticket.call
-        meant = await self.meant(ticket, effects)
+        meant = await self.meant(ticket, ticket.effects) or await self.meant(ticket, effects)
         if meant is not None:
             return meant
         if decision.verdict is Verdict.DENY:

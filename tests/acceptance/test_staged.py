@@ -70,6 +70,19 @@ async def test_what_was_not_declared_is_shown_and_changes_nothing(home: Home, ou
     assert (other / "precious").read_text() == "data"
 
 
+async def test_who_hit_another_tree_is_told_the_command_that_was_meant(home: Home, outside: Path) -> None:
+    (outside / "logs").mkdir()
+    (outside / "logs" / "precious").write_text("data")
+    held = await remove_logs(home, f"rm -rf {outside}/logs")
+    assert held["error"]["code"] == "EFFECT_UNDECLARED", held
+    step = held["error"]["recovery"]
+    assert step["action"] == "change_arguments", step
+    done = await remove_logs(home, step["arguments"]["command"])
+    assert done["ok"], done
+    assert not (home.scratch / "logs").exists()
+    assert (outside / "logs" / "precious").read_text() == "data"
+
+
 async def test_a_read_that_the_kernel_confined_is_scored_as_what_it_is(home: Home) -> None:
     done = await home.call("shell_run", command="cat logs/app.log; wc -l < logs/app.log")
     assert done["result"]["stdout"] == "line\n1\n"
