@@ -92,12 +92,30 @@ async def test_a_host_that_stays_away_is_an_unknown_outcome_until_it_is_back_and
         assert len(of_call(call_id)) >= 3
         assert call_id in (await house.command("reconcile")).stdout  # a person is told of it
         box.start()
+        shown = await house.command("reconcile", call_id)
+        assert all(str(pid) in shown.stdout for pid in of_call(call_id)), shown.stdout
         await followed_again(agent, call_id)
         ended = await agent.call("call_cancel", call_id=call_id)
         assert ended["result"]["state"] == "cancelled", ended
         assert not of_call(call_id)
         assert call_id not in (await house.command("reconcile")).stdout
         assert mark.read_text() == "x\n"  # it ran once, and nobody ran it again
+
+
+async def test_a_person_says_what_became_of_a_call_whose_host_stays_away(tmp_path: Path, box: Sshd) -> None:
+    house = Guarded(tmp_path, limits=f"{FAST}reattach_seconds_max = 1\n").write(Member("box", box))
+    mark = house.work / "mark"
+    async with house.client() as agent:
+        task, call_id = await begun(agent, mark)
+        box.stop()
+        answer = await task
+        assert answer["state"] == "unknown"
+        ended = await house.command("reconcile", call_id, "--as", "failed", "--reason", "the machine burned down")
+        assert ended.returncode == 0, ended.stderr
+        assert (await agent.call("call_status", call_id=call_id))["state"] == "failed"
+        assert call_id not in (await house.command("reconcile")).stdout
+        assert mark.read_text() == "x\n"
+    box.start()  # for the check that nothing is left behind
 
 
 async def followed_again(agent: Agent, call_id: str) -> None:

@@ -8,29 +8,27 @@ from dataclasses import dataclass
 from interlock.hosts.faults import Faulted, unreachable
 from interlock.hosts.link import Link, Live
 from interlock.hosts.quick import OUTPUT_BYTES_MAX, Said, ask
-from interlock.hosts.wire import CALL_VARIABLE, Begun
+from interlock.hosts.wire import CALL_VARIABLE
 
 GRACE_SECONDS = 2.0
 KILL_SECONDS = 3.0
 LOOK_SECONDS = 5.0
 
-# $id: the call; $g, $t: its process group and when its leader started (0 = not known); $steps: twentieths of a second.
-# A process belongs to the call if it carries the call's variable, or is in the leader's group or session while that
-# number still means the same leader, or descends from one that does. Zombies have ended.
+# $marker: the call's variable; $steps, $kill_steps: twentieths of a second. A process belongs to the call if it carries
+# that variable, or descends from one that does. Zombies have ended.
 _FIND = """
 declare -A parent=() start=() mine=()
 find_mine() {
-  local path pid word line fields group_is_ours=0 grew=1
+  local path pid word line fields grew=1
   parent=(); start=()
   for path in /proc/[0-9]*; do
     pid=${path#/proc/}
     { read -r line <"$path/stat"; } 2>/dev/null || continue
     fields=(${line##*) })
     [[ ${fields[0]} == [ZX] || $pid == $$ ]] && continue
-    parent[$pid]=${fields[1]}; start[$pid]=${fields[19]}; group[$pid]=${fields[2]}; session[$pid]=${fields[3]}
+    parent[$pid]=${fields[1]}; start[$pid]=${fields[19]}
   done
   for pid in "${!mine[@]}"; do [[ ${start[$pid]-} == "${mine[$pid]}" ]] || unset "mine[$pid]"; done
-  if (( g > 0 )) && [[ ! -d /proc/$g || ${start[$g]-$t} == "$t" ]]; then group_is_ours=1; fi
   # First a coarse look at all, in which one process could feign another, then a close one: grep alone sees no further
   # than the first variable on some hosts.
   pid=
@@ -43,11 +41,6 @@ find_mine() {
   done < <(
     tail -n +1 /proc/[0-9]*/environ | tr '\\000' '\\n' | grep -e '^==> /proc/[0-9]*/environ <==$' -e "^$marker$"
   ) 2>/dev/null
-  if (( group_is_ours )); then
-    for pid in "${!start[@]}"; do
-      [[ ${group[$pid]} == "$g" || ${session[$pid]} == "$g" ]] && mine[$pid]=${start[$pid]}
-    done
-  fi
   while (( grew )); do
     grew=0
     for pid in "${!parent[@]}"; do
@@ -55,7 +48,6 @@ find_mine() {
     done
   done
 }
-declare -A group=() session=()
 """
 _LOOK = _FIND + 'find_mine; echo "${#mine[@]} ${!mine[*]}"'
 _END = (
@@ -104,10 +96,10 @@ class Ended:
         return f"its {self.found} {ended} ended; none that could be found is left on the host"
 
 
-async def end_call(link: Link, call_id: str, begun: Begun | None) -> Ended:
+async def end_call(link: Link, call_id: str) -> Ended:
     """End every process of the call: TERM, grace, KILL, and look. Raises Faulted where the host cannot be asked."""
     steps = f"steps={int(GRACE_SECONDS * 20)}; kill_steps={int(KILL_SECONDS * 20)};"
-    said = await _ask_anyhow(link, _names(call_id, begun) + steps + _END, GRACE_SECONDS + KILL_SECONDS + LOOK_SECONDS)
+    said = await _ask_anyhow(link, _names(call_id) + steps + _END, GRACE_SECONDS + KILL_SECONDS + LOOK_SECONDS)
     words = said.split()
     if len(words) != 2 or not all(word.isdigit() for word in words):
         raise unreachable("the host did not say what became of the call's processes")
@@ -138,22 +130,21 @@ async def ask_or_end(
             call_id=call_id,
         )
     except BaseException:
-        await end_call(link, call_id, None)
+        await end_call(link, call_id)
         raise
 
 
-async def look_for(link: Link, call_id: str, begun: Begun | None = None) -> tuple[int, ...]:
+async def look_for(link: Link, call_id: str) -> tuple[int, ...]:
     """The process ids that belong to the call now. Raises Faulted where the host cannot be asked."""
-    said = await _ask_anyhow(link, _names(call_id, begun) + _LOOK, LOOK_SECONDS)
+    said = await _ask_anyhow(link, _names(call_id) + _LOOK, LOOK_SECONDS)
     words = said.split()
     if not words or not all(word.isdigit() for word in words):
         raise unreachable("the host did not say whether the call still runs")
     return tuple(int(word) for word in words[1:])
 
 
-def _names(call_id: str, begun: Begun | None) -> str:
-    group, ticks = (begun.pid, begun.start_ticks) if begun else (0, 0)
-    return f"marker='{CALL_VARIABLE}={call_id}'; g={group}; t={ticks};\n"
+def _names(call_id: str) -> str:
+    return f"marker='{CALL_VARIABLE}={call_id}';\n"
 
 
 async def _ask_anyhow(link: Link, script: str, timeout_seconds: float) -> str:

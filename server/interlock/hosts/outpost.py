@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import asyncssh
 
 from interlock.hosts.faults import describe, unreachable
 from interlock.hosts.hellos import Hellos
-from interlock.hosts.program import program
+from interlock.hosts.program import NO_PYTHON_STATUS, program
 from interlock.hosts.wire import AfterMarker, Exec
 from interlock.runner.frames import FrameBroken, FrameReader, encode_frame
 from interlock_tools.call import Json
@@ -19,7 +20,6 @@ STDERR = 1
 SAID_BYTES_MAX = 4_096
 HELLO_SECONDS_MAX = 20.0
 LOOKS_PER_SILENCE = 4
-NO_PYTHON = 127  # what the exec line ends with where the host has no Python that could run it
 
 Head = Mapping[str, Json]
 OnEvent = Callable[[Head, bytes], None]
@@ -157,7 +157,8 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
                 on_silent()
             elif silent > silent_seconds and self._chan is not None:
                 self._number += 1  # whatever it answers, it is heard
-                self._chan.write(encode_frame({"n": self._number, "do": "here"}, b""))
+                with suppress(OSError):  # a channel that closes meanwhile says so itself
+                    self._chan.write(encode_frame({"n": self._number, "do": "here"}, b""))
 
     def close(self) -> None:
         """Close the channel; the runner ends with it, what it started does not."""
@@ -188,7 +189,7 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
 
     def never_ran(self) -> bool:
         """Whether it ended because the host has no Python for it."""
-        return self._exit_code == NO_PYTHON
+        return self._exit_code == NO_PYTHON_STATUS
 
     def send(self, data: bytes) -> None:
         """Send raw bytes: the program itself, before the first request."""

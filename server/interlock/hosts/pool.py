@@ -191,7 +191,7 @@ class SshHosts:
 
     async def end(self, host: str, call_id: str) -> Ended | Refusal:
         """End whatever still runs on the host for a call whose outcome is unknown."""
-        return await self._read(host, Kind.COMMAND, lambda link, _: end_call(link, call_id, None))
+        return await self._read(host, Kind.COMMAND, lambda link, _: end_call(link, call_id))
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

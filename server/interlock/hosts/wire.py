@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 CALL_VARIABLE = "INTERLOCK_CALL"
-NO_CWD = "no-cwd"
 NOISE_BYTES_MAX = 64 * 1024
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_./:=+,@%-]+")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -98,7 +97,6 @@ class AfterMarker:
         self._held = b""
         self.noise = b""
         self.begun: Begun | None = None
-        self.no_cwd = False
         self.passed = False
 
     def feed(self, data: bytes) -> bytes:
@@ -133,5 +131,3 @@ class AfterMarker:
     def _note(self, words: list[bytes]) -> None:
         if len(words) == 3 and words[1].isdigit():
             self.begun = Begun(int(words[1]), int(words[2]) if words[2].isdigit() else 0)
-        else:
-            self.no_cwd = True

@@ -34,8 +34,12 @@ def content_line(rel: str, held: int, name: str, found: os.stat_result, target: 
 
 def content_sha256(folder: int, name: str) -> str:
     """The hash of a regular file's content in one of our own folders. Raises OSError."""
+    return sha256_of(open_readable(folder, name, CONTENT_FLAGS, True))
+
+
+def sha256_of(handle: int) -> str:
+    """The hash of what this handle reads, to its end; the handle is closed. Raises OSError."""
     digest = hashlib.sha256()
-    handle = open_readable(folder, name, CONTENT_FLAGS, True)
     try:
         data = os.read(handle, CHUNK_READ_BYTES)
         while data:

@@ -13,6 +13,7 @@ import stat
 from typing import Any, Dict, Iterator, List, Optional
 
 from interlock.runner.changes import LayerReading
+from interlock.runner.contents import sha256_of
 from interlock.runner.copying import Meta, meta_at, remove_entry, set_meta
 from interlock.runner.tree import (
     ABSENT_ERRNOS,
@@ -192,19 +193,11 @@ class WorkSite:
 
     def sha256(self, real: str) -> str:
         """The hash of a file as it is now; "absent" where there is none. Raises WorkRefused."""
-        digest = hashlib.sha256()
         try:
             handle = self.opened(real)
         except FileNotFoundError:
             return SHA256_OF_NOTHING
-        try:
-            data = os.read(handle, CHUNK_READ_BYTES)
-            while data:
-                digest.update(data)
-                data = os.read(handle, CHUNK_READ_BYTES)
-        finally:
-            os.close(handle)
-        return digest.hexdigest()
+        return sha256_of(handle)
 
     def opened(self, real: str) -> int:
         """A resolved path open for reading. Raises FileNotFoundError, WorkRefused."""

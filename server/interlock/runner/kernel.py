@@ -206,11 +206,6 @@ def landlock_abi() -> int:
         return 0
 
 
-def landlock_scope_abstract() -> None:
-    """Abstract sockets of processes outside can no longer be reached; needs no_new_privs and ABI 6."""
-    landlock_restrict(None, True)
-
-
 def landlock_restrict(writable: Optional[List[str]], scope_abstract: bool) -> None:
     """No file is opened for writing but below these (None: wherever), pipes included; needs ABI 2, or 6 to scope."""
     needed = LANDLOCK_ABI_SCOPES if scope_abstract else LANDLOCK_ABI_REFERS

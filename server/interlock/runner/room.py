@@ -27,9 +27,9 @@ from interlock.runner.kernel import (
 from interlock.runner.layout import Layout, RoomFault, lies_in_any, resolver_files
 from interlock.runner.masks import MaskFault, secret_places, socket_places
 
-# CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID NET_BIND_SERVICE SETFCAP
 # What of a plan is its run's own, and what it was told of the process that builds it.
 PLAN_OWN = ("run", "store", "notes", "parent", "entered", "owner")
+# CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID NET_BIND_SERVICE SETFCAP
 ROOT_KEEPS = (0, 1, 3, 4, 5, 6, 7, 10, 31)
 
 

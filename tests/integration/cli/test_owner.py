@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sshd import processes_with
+
 SECONDS_MAX = 30
 INTERLOCK = [sys.executable, "-c", "from interlock.cli import main; main()"]
 HELLO = {
@@ -284,6 +286,7 @@ def test_what_a_killed_server_left_running_is_shown_and_ended_by_a_person() -> N
     ended = read("reconcile", call_id, "--end")
     assert (ended["found"], ended["left"]) == (len(shown["processes"]), 0)
     assert "could be found" in ended["sentence"]
+    assert not processes_with(f"INTERLOCK_CALL={call_id}")
     # Whoever opens the record next asks the host, and hears that it was ended: the person is asked for nothing more,
     # or is still in time to say it.
     assert command("reconcile", call_id, "--as", "cancelled", "--reason", "ended by hand").returncode in (0, 5)
