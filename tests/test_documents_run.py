@@ -36,8 +36,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with what the examples refer to."""
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh" / "config").write_text(OPENSSH_CLIENT)
-    (tmp_path / "inventory.ini").write_text(ANSIBLE_INI)
-    (tmp_path / "inventory.yml").write_text(ANSIBLE_YAML)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "inventory.ini").write_text(ANSIBLE_INI)
+    (tmp_path / "conf" / "inventory.yml").write_text(ANSIBLE_YAML)
     for name in ("INTERLOCK_CONFIG", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -50,7 +51,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_example_of_the_configuration_loads(home: Path, number: int) -> None:
     text = CONFIGURATION.blocks("toml")[number]
     whole = text if "[principals." in text else f'{text}\n[principals.agent]\nroles = ["observer"]\nhosts = ["*"]\n'
-    path = home / "interlock.toml"
+    path = home / "conf" / "interlock.toml"  # a folder of its own: no tool may touch what lies in it
     path.write_text(whole)
     settings = load(path)
     assert settings.hosts

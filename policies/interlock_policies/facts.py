@@ -49,9 +49,9 @@ class HostFacts:
     """What policy knows of a host. Paths are absolute paths of that host.
 
     `cwd`: where commands start. `workspace`: trees in which agents work. `protected`: Interlock's own files there.
-    `masked`: further places that hold secrets. `containment`: levels the host was seen to reach, weakest first.
-    `separates_loopback`: it can keep a command with outbound network from its own daemons. `undo`: it can keep what was
-    there before a change.
+    `masked`: further places that hold secrets, with the wildcards of a shell. `containment`: levels the host was seen
+    to reach, weakest first. `separates_loopback`: it can keep a command with outbound network from its own daemons.
+    `undo`: it can keep what was there before a change.
     """
 
     name: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from interlock_policies.facts import HostFacts
@@ -78,6 +79,21 @@ def is_within(path: str, tree: str) -> bool:
     return bool(tree) and (tree in {path, "/"} or path.startswith(tree + "/"))
 
 
+def is_within_place(path: str, place: str) -> bool:
+    """Like `is_within`, where `place` may have the wildcards of a shell (`*`, `?`, `[ab]`) in its components."""
+    return place == "/" or _is_match(path.split("/"), place.split("/"))
+
+
+def _may_hold(directory: str, place: str) -> bool:
+    """Whether what `place` names may lie in the directory, or be it."""
+    return directory == "/" or _is_match(place.split("/"), directory.split("/"))
+
+
+def _is_match(parts: list[str], leading: list[str]) -> bool:
+    pairs = list(zip(parts, leading, strict=False))
+    return len(pairs) == len(leading) and all(fnmatchcase(a, b) or fnmatchcase(b, a) for a, b in pairs)
+
+
 def classify(path: str, host: HostFacts) -> frozenset[PathClass]:
     """Every class of one path on this host; never empty. What is no absolute path is `root`, the gravest."""
     clean = normalised(path)
@@ -91,7 +107,7 @@ def classify(path: str, host: HostFacts) -> frozenset[PathClass]:
     found = set(_known(clean, normalised(host.home)))
     if any(is_within(clean, normalised(tree)) for tree in host.protected):
         found.add(PathClass.INTERLOCK)
-    if any(is_within(clean, normalised(tree)) for tree in host.masked):
+    if any(is_within_place(clean, place) for place in map(normalised, host.masked) if place):
         found.add(PathClass.SECRET)
     if found & _GRAVE:
         found -= {PathClass.SCRATCH, PathClass.SINK}
@@ -140,12 +156,10 @@ def _below(directory: str, host: HostFacts) -> frozenset[PathClass]:
     for pattern, classes in _HOLDING:
         if pattern.search(directory):
             found |= classes
-    protected, masked = tuple(map(normalised, host.protected)), tuple(map(normalised, host.masked))
-    for trees, kind in (
-        (protected, PathClass.INTERLOCK),
-        (masked, PathClass.SECRET),
-        (_workspaces(host), PathClass.WORKSPACE),
-    ):
+    if any(_may_hold(directory, place) for place in map(normalised, host.masked) if place):
+        found.add(PathClass.SECRET)
+    protected = tuple(map(normalised, host.protected))
+    for trees, kind in ((protected, PathClass.INTERLOCK), (_workspaces(host), PathClass.WORKSPACE)):
         if any(is_within(tree, directory) for tree in trees if tree):
             found.add(kind)
     return frozenset(found)

@@ -123,5 +123,6 @@ def facts_of(host: HostSettings, home: str = "", containment: tuple[str, ...] = 
         cwd=host.cwd or home or "/",
         workspace=host.workspace,
         protected=host.protected,
+        masked=tuple(home + place[1:] if home and place.startswith("~") else place for place in host.masked),
         containment=containment,
     )

@@ -16,6 +16,7 @@ from interlock.config.sight import Sight
 from interlock.settings import HostSettings, HttpSettings, Limits, SecretRef, Settings
 from interlock_policies.facts import Principal, PrincipalKind
 from interlock_policies.packs import SHIPPED
+from interlock_policies.paths import is_within, normalised
 
 
 def build(shape: ConfigFile, path: Path, lines: Lines) -> tuple[Settings, list[Problem]]:
@@ -38,7 +39,20 @@ def build(shape: ConfigFile, path: Path, lines: Lines) -> tuple[Settings, list[P
         elicit_roles=frozenset(shape.policy.elicit_roles),
         source=path,
     )
-    return guarded(settings, sight.sources), sight.problems
+    settings = guarded(settings, sight.sources)
+    _check_protected(settings, sight)
+    return settings, sight.problems
+
+
+def _check_protected(settings: Settings, sight: Sight) -> None:
+    """No place of work may lie where no tool may look: there every call would be refused."""
+    for name, host in settings.hosts.items():
+        works = [(("cwd",), host.cwd), *((("workspace", number), tree) for number, tree in enumerate(host.workspace))]
+        for key, place in works:
+            if any(is_within(normalised(place), normalised(tree)) for tree in host.protected):
+                message = "it lies in a tree that is protected: no tool may read or change anything there"
+                hint = "move one of them; the folder of this file is protected on hosts that are this machine"
+                sight.problem(("hosts", name, *key), message, hint)
 
 
 def _principals(shape: ConfigFile, sight: Sight, hosts: dict[str, HostSettings]) -> dict[str, Principal]:

@@ -21,6 +21,7 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:/@+-]{1,128}$")]
 Text = Annotated[str, StringConstraints(max_length=1_024, pattern=r"^[^\x00-\x1f\x7f]*$")]
 RemotePath = Annotated[str, StringConstraints(max_length=4_096, pattern=r"^/[^\x00-\x1f\x7f]*$")]
+MaskedPlace = Annotated[str, StringConstraints(max_length=4_096, pattern=r"^(/|~/|~$)[^\x00-\x1f\x7f]*$")]
 LocalPath = Annotated[str, StringConstraints(min_length=1, max_length=4_096, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Address = Annotated[str, StringConstraints(pattern=ADDRESS_PATTERN)]
 Login = Annotated[str, StringConstraints(pattern=LOGIN_PATTERN)]
@@ -85,10 +86,11 @@ class HostSection(Section):
     containment: Literal["staged", "confined", "none"] = Field(
         default="staged", description="The strongest containment that is used there, as far as the host can."
     )
-    masked: list[Text] = Field(
+    masked: list[MaskedPlace] = Field(
         default_factory=list,
         max_length=64,
-        description="Places that no command sees, beside the usual ones of credentials; ~ is the login's home.",
+        description="Places that no tool reads and no contained command sees, beside the usual ones of credentials; "
+        "~ is the login's home, and *, ? and [] stand for names.",
     )
     embedded: bool = Field(
         default=False, description="The sandbox inside this process instead of a host; then without an address."

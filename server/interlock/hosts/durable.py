@@ -187,17 +187,25 @@ class DurableRun:
             self._streams.take(int(head["stream"]) - 1, int(head["offset"]), body)
 
     def _last_output(self, reply: Reply) -> Reply:
-        """Small output comes with the last word itself: `out_inline` bytes of stdout, then those of stderr."""
+        """Small output comes with the last word itself: `out_inline` bytes of stdout, then those of stderr.
+
+        What the host does not keep any more is counted as left out, so that it does not look like silence.
+        """
         out = int(reply.head.get("out_inline", 0))
         for which, data in ((0, reply.body[:out]), (1, reply.body[out:])):
             if data:
                 self._streams.take(which, int(reply.head.get("err_offset" if which else "out_offset", 0)), data)
+        end: Mapping[str, Json] = reply.head.get("end") or {}
+        for which, name in enumerate(("out_bytes", "err_bytes")):
+            self._streams.reach(which, int(end.get(name, 0)))
         return reply
 
     def _refused(self, fault: RunnerFault, sent: bool) -> Reply:
         """A fault of the runner's. Before anything began it is the road's; afterwards nobody knows."""
         if fault.code == "absent":
             raise _NeverBegan
+        if fault.code == "expired":
+            return Reply({"state": "lost", "known": {"why": "expired", "reason": fault.reason}})
         reasons: dict[str, Refusal] = {
             "moved": StaleState(reason=f"{fault.reason}; nothing ran"),
             "busy": unreachable(fault.reason).refusal,
@@ -303,6 +311,8 @@ class _NeverBegan(Exception):
 
 
 def _what_is_known(known: Mapping[str, Json]) -> str:
+    if known.get("why") == "expired":
+        return str(known["reason"])
     said = "its supervisor on the host ended without a word"
     if known.get("level") == Level.STAGED.name.lower() and not known.get("landing"):
         return f"{said}; it ran in a layer, of which nothing landed"

@@ -85,8 +85,9 @@ async def _with_abilities(known: HostFacts, link: Link, live: Live) -> HostFacts
 
 
 async def _with_real_places(known: HostFacts, link: Link, live: Live, timeout_seconds: float) -> HostFacts:
-    """The same facts with links followed. A protected tree stays protected under its written name too."""
-    places = dict.fromkeys((known.home, *known.workspace, *known.protected))
+    """The same facts with links followed. What is protected or masked stays so under its written name too."""
+    masked = {place: _fixed(place) for place in known.masked}
+    places = dict.fromkeys((known.home, *known.workspace, *known.protected, *masked.values()))
     queries = [PathQuery(place) for place in places if place.startswith("/")]
     try:
         async with link.files(live) as sftp:
@@ -103,4 +104,14 @@ async def _with_real_places(known: HostFacts, link: Link, live: Live, timeout_se
         home=real.get(known.home, known.home),
         workspace=tuple(real.get(place, place) for place in known.workspace),
         protected=tuple(dict.fromkeys([*known.protected, *(real.get(place, place) for place in known.protected)])),
+        masked=tuple(
+            dict.fromkeys([*masked, *(real.get(fixed, fixed) + place[len(fixed) :] for place, fixed in masked.items())])
+        ),
     )
+
+
+def _fixed(place: str) -> str:
+    """What of a place with wildcards comes before the first of them, in whole components."""
+    parts = place.split("/")
+    wild = [number for number, part in enumerate(parts) if set("*?[") & set(part)]
+    return "/".join(parts[: wild[0]]) if wild else place

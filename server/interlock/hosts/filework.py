@@ -143,6 +143,7 @@ class FileWork:
             raise busy(fault.reason, 1)
         reasons: dict[str, Refusal] = {
             "absent": Cancelled(reason=f"{fault.reason}; nothing was changed"),
+            "expired": OutcomeUnknown(reason=fault.reason, call_id=self._run.call_id),
             "no_space": ContainmentUnavailable(reason=f"the host has no room for it: {fault.reason}"),
             "unavailable": ContainmentUnavailable(reason=fault.reason),
         }
@@ -165,7 +166,8 @@ async def collect_work(link: Link, live: Live, run: Run, limits: Limits) -> Exec
     except RunnerFault as fault:
         if fault.code == "absent":
             return None
-        unsaid = Internal(reason=f"the runner did not say what became of it: {fault.code}")
+        said = fault.reason if fault.code == "expired" else fault.code
+        unsaid = Internal(reason=f"the runner did not say what became of it: {said}")
         raise Faulted(unsaid, counts=False) from None
     except OutpostLost as fault:
         raise unreachable(f"the runner did not answer: {fault}") from None

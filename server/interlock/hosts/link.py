@@ -22,6 +22,7 @@ from interlock_policies.facts import HostFacts
 
 CLOSE_SECONDS = 2.0
 TIDY_SECONDS_MAX = 60.0
+TIDY_AGAIN_SECONDS = 600.0
 RUNNER_SESSIONS_MIN = 2  # with a single session the files need it
 SFTP_SHARED_SESSIONS_MIN = 3  # below this many sessions, a file channel is not kept open between calls
 
@@ -162,16 +163,27 @@ class Link:
                 self.drop(live)
             raise
         outpost.watch(self._limits.connect_timeout_seconds, lambda: self.drop(live))
+        if self._tidying is not None:
+            self._tidying.cancel()
         self._tidying = asyncio.create_task(self._tidy(outpost), name=f"tidy {self.host.name}")
         return outpost
 
     async def _tidy(self, outpost: Outpost) -> None:
-        """Let the host finish what a killed landing left, and drop run directories that are old or too many."""
+        """Let the host finish what a killed landing left, and drop run directories that are old or too many.
+
+        The latter again and again as long as there are new ones, so that a connection that lives long fills no disk.
+        """
         days = 1 + max(self._limits.undo_hours_max, self._limits.layer_hours_max) // 24
         kept = {"days": days, "held_days": days, "bytes_max": self._limits.runs_bytes_max}
-        with suppress(OutpostLost, RunnerFault, TimeoutError):
-            await outpost.ask("sweep", timeout_seconds=TIDY_SECONDS_MAX)
-            await outpost.ask("expire", kept, timeout_seconds=TIDY_SECONDS_MAX)
+        with suppress(OutpostLost):
+            with suppress(RunnerFault, TimeoutError):
+                await outpost.ask("sweep", timeout_seconds=TIDY_SECONDS_MAX)
+            while True:
+                with suppress(RunnerFault, TimeoutError):
+                    await outpost.ask("expire", kept, timeout_seconds=TIDY_SECONDS_MAX)
+                asked = outpost.requests
+                while outpost.requests == asked and not outpost.is_lost:  # noqa: ASYNC110 - nobody waits for it
+                    await asyncio.sleep(TIDY_AGAIN_SECONDS)
 
     @asynccontextmanager
     async def files(self, live: Live) -> AsyncIterator[asyncssh.SFTPClient]:

@@ -105,6 +105,11 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
+    def requests(self) -> int:
+        """How many requests were sent so far."""
+        return self._number
+
+    @property
     def is_lost(self) -> bool:
         """Whether nothing can be asked any more."""
         return bool(self._why_lost)

@@ -15,6 +15,7 @@ from interlock.hosts.secret_files import LEFT_OUT, is_secret
 from interlock.hosts.secret_files import words as grep_words
 from interlock.hosts.sftp import refuse
 from interlock.hosts.site import Site
+from interlock_policies.facts import HostFacts
 from interlock_tools.call import Json
 from interlock_tools.errors import ArgumentInvalid
 from interlock_tools.plan import SearchFiles
@@ -39,9 +40,9 @@ async def search_files(site: Site, plan: SearchFiles) -> Mapping[str, Json]:
         reason = f"grep does not accept it: {' '.join(said.stderr.split())[:200]}"
         raise refuse(ArgumentInvalid(path="pattern", reason=reason))
     rows = [_row(site, line) for line in said.stdout.splitlines() if _END in line]
-    is_named = is_secret(real)
+    is_named = is_secret(real, site.facts)
     if not is_named:
-        rows = [row for row in rows if not is_secret(str(row["path"]), site.link.host.protected)]
+        rows = [row for row in rows if not is_secret(str(row["path"]), site.facts)]
     kept: list[dict[str, Json]] = []
     count = 0
     for row in rows:
@@ -58,11 +59,11 @@ async def search_files(site: Site, plan: SearchFiles) -> Mapping[str, Json]:
     }
 
 
-def command_of(real: str, plan: SearchFiles) -> str:
+def command_of(real: str, plan: SearchFiles, facts: HostFacts) -> str:
     """The command line: grep without following links, special files skipped, cut by head at what can be shown."""
     words = ["grep", "-rnIHZ", "-D", "skip", "-E" if plan.regex else "-F"]
     words += ["-i"] if plan.ignore_case else []
-    if is_secret(real):
+    if is_secret(real, facts):
         words += [f"--include={plan.glob}"] if plan.glob else []
     else:
         words += grep_words(plan.glob)
@@ -80,7 +81,7 @@ async def _grep(site: Site, real: str, plan: SearchFiles) -> Said:
         return await ask_or_end(
             site.link,
             site.live,
-            command_of(real, plan),
+            command_of(real, plan, site.facts),
             call_id=site.run.call_id,
             timeout_seconds=site.run.timeout_seconds + MARGIN_SECONDS,  # the operation's own limit comes first
             bytes_max=OUTPUT_BYTES_MAX,

@@ -6,7 +6,6 @@ about what was found all the same, and about Interlock's own trees.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from interlock_policies.facts import HostFacts
@@ -65,7 +64,6 @@ def words(glob: str = "") -> list[str]:
     ]
 
 
-def is_secret(path: str, protected: Sequence[str] = ()) -> bool:
-    """Whether this path is a secret by its name or place, or lies in one of Interlock's own trees."""
-    facts = HostFacts("", protected=tuple(protected))
+def is_secret(path: str, facts: HostFacts) -> bool:
+    """Whether this path is a secret by its name or place on this host, or lies in one of Interlock's own trees."""
     return bool(classify(path, facts) & {PathClass.SECRET, PathClass.INTERLOCK})

@@ -20,7 +20,8 @@ from interlock.hosts.link import Link, Live
 from interlock.hosts.resolve import LinkLoop, resolve_path
 from interlock.hosts.sftp import look_again, missing, refuse, sftp_refusal
 from interlock.ports import Run
-from interlock.settings import Limits
+from interlock.settings import Limits, facts_of
+from interlock_policies.facts import HostFacts
 from interlock_tools.errors import PathInvalid, Recovery, Refusal, StaleState
 
 CHUNK_BYTES = 256 * 1024
@@ -40,6 +41,11 @@ class Site:
     limits: Limits
     redact: Callable[[str], str]
     begun: bool = False
+
+    @property
+    def facts(self) -> HostFacts:
+        """What is known of the host, its places resolved where they were asked for."""
+        return self.live.facts or facts_of(self.link.host)
 
     async def real(self, path: str, argument: str = "path", *, follow: bool = True) -> str:
         """Where the path leads on the host now. Raises Faulted."""

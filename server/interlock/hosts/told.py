@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from interlock.hosts.faults import unreachable
 from interlock_tools.errors import ContainmentUnavailable, Internal, Refusal
 
-OVER = ("ended", "lost", "void", "foreign")  # the words after which nothing more comes
+OVER = ("ended", "lost", "void", "foreign", "expired")  # the words after which nothing more comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ def what_is_known(told: Told | None, by: str) -> str:
         known = "the connection was lost while it ran, and the host could not be asked what became of it"
     elif told.word == "foreign":
         known = "it was begun through the host's Python, which is not there any more"
+    elif told.word == "expired":
+        known = "it was over, and what the host kept of it has expired"
     elif told.fields:
         pids = ", ".join(told.fields[:5])
         known = f"its supervisor on the host ended without a word; it still runs there as process {pids}"

@@ -11,7 +11,7 @@
 #   attach|ID|HOME|WAIT|OUT|ERR     follow a run; an id that is not there is claimed as void, so that it never starts
 #   cancel|ID|HOME|GRACE|OUT|ERR    end a run's processes, or keep it from starting
 #   void|ID|HOME                    keep a run from starting
-#   expire|-|HOME|MINUTES|KILOBYTES remove old runs
+#   expire|-|HOME|MINUTES|KILOBYTES remove old runs; their ids are kept in RUNS/.expired, so that none begins again
 # Times are hundredths of a second; OUT and ERR are how many bytes of each stream were seen. An answer is any number of
 # `data STREAM OFFSET LENGTH` lines, each followed by so many bytes, and one `state WORD ...` or `refused CODE REASON`.
 #
@@ -78,6 +78,10 @@ find_runs() { # $runs: this user's run directories, made where they are missing,
   case ${10} in ????------*) ;; *) chmod 700 "$runs" ;; esac
 }
 
+has_expired() { # whether a run of this id was removed here; a new directory of its own is taken away again
+  [ -s "$runs/.expired" ] && grep -qxF -e "$id" "$runs/.expired" && rmdir "$runs/$id" && state=expired
+}
+
 see() { # $state: absent, foreign, starting, void, running, ended (then $end), or lost
   state=absent
   [ -d "$runs/$id" ] && cd "$runs/$id" || return 0
@@ -109,7 +113,12 @@ close_gate() { # decide that a run which has not begun never will, because of $1
 
 claim_void() { # where there is no such run, there never will be one
   see
-  [ "$state" = absent ] && mkdir -m 700 "$runs/$id" 2>/dev/null && cd "$runs/$id" && close_gate absent
+  [ "$state" = absent ] && mkdir -m 700 "$runs/$id" 2>/dev/null || return 1
+  if has_expired; then
+    tell_state
+    exit 0
+  fi
+  cd "$runs/$id" && close_gate absent
 }
 
 # -- the answer -------------------------------------------------------------------------------------------------------
@@ -196,6 +205,12 @@ start() { # $1 timeout, $2 spool, $3 stdin: bytes, $4 minutes after which old ru
     fi
   fi
   if mkdir -m 700 "$runs/$id" 2>/dev/null; then
+    # An id is noted before its directory goes, so this is the time to look.
+    if has_expired; then
+      [ -z "$fresh" ] || rm -f "$fresh"
+      tell_state
+      exit 0
+    fi
     launch
   else
     see
@@ -287,11 +302,21 @@ expire() { # remove runs that are older than $1 minutes, and the oldest beyond $
     # shellcheck disable=SC2046 # to be split
     set -- "$1" "$2" $(du -sk "$id")
     all=$((all + $3))
-    [ $all -gt "$2" ] || [ -n "$(find "$id" -prune -mmin "+$1")" ] || continue
+    # What has ended just now may still be asked for.
+    if [ $all -gt "$2" ]; then age=1; else age=$1; fi
+    [ -n "$(find "$id" -prune -mmin "+$age")" ] || continue
     see
     cd "$runs" || return 0
-    case $state in void | ended | lost) rm -rf "${runs:?}/$id" && all=$((all - $3)) ;; esac
+    case $state in
+      void | ended | lost)
+        echo "$id" >>.expired && rm -rf "${runs:?}/$id" && all=$((all - $3))
+        ;;
+    esac
   done
+  # The oldest half is forgotten when there are too many.
+  if [ -s .expired ] && [ "$(wc -c <.expired)" -gt 1048576 ]; then
+    tail -c 524288 .expired >.expired.new && mv -f .expired.new .expired
+  fi
   echo "state expired"
 }
 

@@ -17,17 +17,25 @@ from interlock.runner.rundirs import RunFault, disk_fault, read_run_bytes, read_
 
 RECORD_NAMES = ("claim", "void", "begun", "ended")  # forward: whoever reads in this order misses no rename
 UPLOAD_NAME = "upload"
+EXPIRED_NAME = ".expired"  # beside the run directories: the ids of those that were removed, one a line
+EXPIRED_BYTES_MAX = 1024 * 1024
 Record = Dict[str, Any]
 
 
 def claim_run(rundir: str, claim: Record) -> bool:
-    """Make the directory and its claim (not yet durable); False where another was first. Raises RunFault."""
+    """Make the directory and its claim (not yet durable); False where another was first.
+
+    Raises RunFault: "expired" where it was here and has been removed since, so that it begins no second time.
+    """
     try:
         os.mkdir(rundir, 0o700)
     except FileExistsError:
         return False
     except OSError as fault:
         raise disk_fault(fault)
+    if has_expired(rundir):  # an id is noted before its directory goes, so this is the time to look
+        unclaim(rundir)
+        raise RunFault("expired", "it was over, and what the host kept of it has expired")
     try:
         return _new_claim(rundir, claim)
     except OSError as fault:
@@ -53,6 +61,31 @@ def unclaim(rundir: str) -> None:
     for remove, path in ((os.unlink, os.path.join(rundir, "claim")), (os.rmdir, rundir)):
         with contextlib.suppress(OSError):
             remove(path)
+
+
+def has_expired(rundir: str) -> bool:
+    """Whether a run of this id was removed here, as far back as is remembered."""
+    place, run = os.path.split(rundir)
+    text = read_run_bytes(place, EXPIRED_NAME) or b""
+    return b"\n%s\n" % os.fsencode(run) in b"\n" + text
+
+
+def note_expired(place: str, runs: Sequence[str]) -> None:
+    """Remember, durably, that these are about to be removed; the oldest half is forgotten when there are too many.
+
+    Raises OSError. One at a time: the caller holds a lock.
+    """
+    path = os.path.join(place, EXPIRED_NAME)
+    text = (read_run_bytes(place, EXPIRED_NAME) or b"") + "".join(run + "\n" for run in runs).encode("ascii")
+    if len(text) > EXPIRED_BYTES_MAX:
+        text = text[-EXPIRED_BYTES_MAX // 2 :].partition(b"\n")[2]
+    handle = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(handle, text)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    os.rename(path + ".new", path)
 
 
 def begin_run(rundir: str, supervisor: Record) -> int:
@@ -135,7 +168,7 @@ def _has_begun(rundir: str) -> bool:
 
 
 def claim_void(rundir: str) -> bool:
-    """Claim an absent id as void; False where the directory is there already. Raises RunFault."""
+    """Claim an absent id as void; False where the directory is there already. Raises RunFault as `claim_run` does."""
     return claim_run(rundir, {"void": "absent"})
 
 

@@ -6,6 +6,7 @@
 - `cancel.json`: with what grace its end was asked for; `fence.json`: the newest fence seen since the claim,
 - `upload`: content sent ahead of the file work that needs it,
 - `changes.json`: its measured diff; `u`, `w`: its layers; `landing.*`, `undo.*`: what became of them.
+Beside them lies `.expired`: the ids of those that were removed.
 """
 
 import contextlib

@@ -1,5 +1,6 @@
 """Settling: what is done to runs that are over: land, undo, discard, recover, expire. Each may be asked for again."""
 
+import fcntl
 import os
 import time
 from typing import Any, Dict, Iterator, List, Set, Tuple
@@ -10,13 +11,16 @@ from interlock.runner.landing import land, recover, recover_landing
 from interlock.runner.measured import put_layers_aside, told_changes
 from interlock.runner.preparing import Landing
 from interlock.runner.probe import probe_remove
-from interlock.runner.recording import boot_id, run_record, run_state
+from interlock.runner.recording import boot_id, note_expired, run_record, run_state
 from interlock.runner.rundirs import RUN_ID, RunFault, read_run_file, write_run_file
 from interlock.runner.services import control_service
 from interlock.runner.undoing import recover_undo, undo
 
 SETTLED_CHANGES_MAX = 1000
-EXPIRE_AGE_SECONDS_MIN = 3600.0  # for what goes because there is too much: a retry may still come
+# For what goes because there is too much: who was cut off may still come for it, first of all for how it ended.
+EXPIRE_AGE_SECONDS_MIN = 600.0
+EXPIRE_OUTPUT_SECONDS_MIN = 60.0
+OUTPUT_NAMES = ("out", "err", "out.tail", "err.tail")
 STARTED_SECONDS_MAX = 600.0
 HELD_DAYS_DEFAULT = 36500.0
 RUNS_TOLD_MAX = 1000
@@ -126,8 +130,19 @@ def list_runs(place: str) -> Dict[str, Any]:
 def expire_runs(place: str, head: Dict[str, Any]) -> Dict[str, Any]:
     """Remove old runs, and the oldest of too many or too big ones; never one that runs, lands, or is named.
 
-    What is held stays too, up to `held_days` where these are given: longer than anybody would still land it.
+    Of too big ones the output goes first, which takes no outcome with it. What is held stays, up to `held_days` where
+    these are given: longer than anybody would still land it. The ids of the removed are remembered: who asks for one
+    later is not told that it never began.
     """
+    lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _expire_runs(place, head)
+    finally:
+        os.close(lock)
+
+
+def _expire_runs(place: str, head: Dict[str, Any]) -> Dict[str, Any]:
     kept_for = float(head.get("days", 7)) * 86400
     count_max, bytes_max = int(head.get("count_max", 10000)), int(head.get("bytes_max", 2**33))
     held_for = float(head.get("held_days", HELD_DAYS_DEFAULT)) * 86400
@@ -135,13 +150,22 @@ def expire_runs(place: str, head: Dict[str, Any]) -> Dict[str, Any]:
     named: Set[str] = set(head.get("keep", []))
     runs = sorted(((_age(rundir), run, rundir) for run, rundir in _all_runs(place)), reverse=True)
     sizes = {run: _size(rundir) for _, run, rundir in runs}
-    removed, count, size = 0, len(runs), sum(sizes.values())
+    gone: List[str] = []
+    count, size = len(runs), sum(sizes.values())
+    for age, run, rundir in runs:
+        if size > bytes_max and age >= min(least, EXPIRE_OUTPUT_SECONDS_MIN) and run not in named:
+            dropped = _drop_output(rundir)
+            size, sizes[run] = size - dropped, sizes[run] - dropped
     for age, run, rundir in runs:
         too_much = (count > count_max or size > bytes_max) and age >= least
         if (age > kept_for or too_much) and run not in named and not _is_needed(rundir, age, held_for):
-            _remove_run(place, run, rundir)
-            removed, count, size = removed + 1, count - 1, size - sizes[run]
-    return {"removed": removed, "left": count, "bytes": size}
+            gone.append(run)
+            count, size = count - 1, size - sizes[run]
+    if gone:
+        note_expired(place, gone)
+    for run in gone:
+        _remove_run(place, run, os.path.join(place, run))
+    return {"removed": len(gone), "left": count, "bytes": size}
 
 
 def _all_runs(place: str) -> Iterator[Tuple[str, str]]:
@@ -166,6 +190,22 @@ def _size(rundir: str) -> int:
             except OSError:
                 continue
     return size
+
+
+def _drop_output(rundir: str) -> int:
+    """Remove the streams of a run that has ended; how many bytes that freed. Its record and its age stay."""
+    if run_state(rundir)[0] != "ended":
+        return 0
+    freed, looks = 0, os.stat(rundir)
+    for name in OUTPUT_NAMES:
+        try:
+            size = os.lstat(os.path.join(rundir, name)).st_blocks * 512
+            os.unlink(os.path.join(rundir, name))
+        except OSError:
+            continue
+        freed += size
+    os.utime(rundir, ns=(looks.st_atime_ns, looks.st_mtime_ns))
+    return freed
 
 
 def _is_held(rundir: str) -> bool:

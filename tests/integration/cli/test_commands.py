@@ -98,7 +98,8 @@ def test_the_doctor_finds_the_embedded_default_well() -> None:
 
 
 def test_the_doctor_names_what_is_wrong_and_how_to_mend_it(tmp_path: Path) -> None:
-    config = tmp_path / "interlock.toml"
+    config = tmp_path / "conf" / "interlock.toml"  # a folder of its own: no tool may touch what lies in it
+    config.parent.mkdir()
     config.write_text(CONFIG)
     result = run("doctor", "--config", str(config), "--json")
     assert result.exit_code == ending.NO
@@ -173,7 +174,8 @@ def test_a_wrong_command_line_ends_with_two(words: tuple[str, ...]) -> None:
 
 
 def test_a_broken_configuration_gives_a_line_for_each_problem(tmp_path: Path) -> None:
-    config = tmp_path / "interlock.toml"
+    config = tmp_path / "conf" / "interlock.toml"  # a folder of its own: no tool may touch what lies in it
+    config.parent.mkdir()
     config.write_text(CONFIG + '[limits]\nattemps_max = 2\nrate_burst_calls = "many"\n')
     result = run("hosts", "list", "--config", str(config))
     assert result.exit_code == ending.CONFIGURATION
@@ -183,20 +185,22 @@ def test_a_broken_configuration_gives_a_line_for_each_problem(tmp_path: Path) ->
 
 
 def test_a_broken_policy_names_file_and_line(tmp_path: Path) -> None:
-    config = tmp_path / "interlock.toml"
+    config = tmp_path / "conf" / "interlock.toml"  # a folder of its own: no tool may touch what lies in it
+    config.parent.mkdir()
     config.write_text(CONFIG + '[policy]\nfiles = ["team.cedar"]\n')
-    (tmp_path / "team.cedar").write_text(
+    (config.parent / "team.cedar").write_text(
         '// a comment\n@id("x.y")\npermit (principal, action, resource) when { nonsense };\n'
     )
     result = run("policy", "check", "--config", str(config))
     assert result.exit_code == ending.CONFIGURATION
-    assert f"{tmp_path / 'team.cedar'}:" in result.stderr
+    assert f"{config.parent / 'team.cedar'}:" in result.stderr
 
 
 def test_a_teams_tests_hold_or_say_what_was_decided_instead(tmp_path: Path) -> None:
-    config = tmp_path / "interlock.toml"
+    config = tmp_path / "conf" / "interlock.toml"  # a folder of its own: no tool may touch what lies in it
+    config.parent.mkdir()
     config.write_text(CONFIG)
-    tests = tmp_path / "team.tests"
+    tests = config.parent / "team.tests"
     tests.write_text(
         "# ours\nexpect DENY: operator on env=dev: delete /etc\nexpect ALLOW: operator on env=dev: delete /etc\n"
     )
@@ -269,7 +273,8 @@ def test_a_command_alone_is_explained_as_what_shell_run_would_run() -> None:
 
 
 def test_a_host_whose_login_was_not_tried_says_so(tmp_path: Path) -> None:
-    config = tmp_path / "interlock.toml"
+    config = tmp_path / "conf" / "interlock.toml"  # a folder of its own: no tool may touch what lies in it
+    config.parent.mkdir()
     config.write_text(CONFIG)
     result = run("doctor", "--config", str(config))
     (line,) = [line for line in result.stdout.splitlines() if "far: login" in line]

@@ -58,8 +58,9 @@ def certify(folder: Path) -> None:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """The URL that a server with TLS says it listens on, and its configuration."""
-    certify(tmp_path)
-    config = tmp_path / "interlock.toml"
+    config = tmp_path / "conf" / "interlock.toml"  # a folder of its own: no tool may touch what lies in it
+    config.parent.mkdir()
+    certify(config.parent)
     config.write_text(CONFIG)
     words = [*INTERLOCK, "serve", "--transport", "http", "--port", "0", "--config", str(config)]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
@@ -83,7 +84,7 @@ async def test_tools_are_listed_over_tls_until_the_token_is_revoked(served: tupl
     url, config = served
     assert url.startswith("https://127.0.0.1:")
     made = json.loads(command("token", "create", "agent", "--json", "--config", config))
-    trust = ssl.create_default_context(cafile=str(tmp_path / "tls.pem"))
+    trust = ssl.create_default_context(cafile=str(tmp_path / "conf" / "tls.pem"))
     headers = {"Authorization": f"Bearer {made['secret']}"}
     async with httpx2.AsyncClient(headers=headers, timeout=SECONDS_MAX, verify=trust) as http:
         async with Client(streamable_http_client(f"{url}/mcp", http_client=http)) as client:

@@ -3,17 +3,21 @@
 # ruff: noqa: ASYNC240 - the host's disk and process table are looked at directly
 
 import asyncio
+import os
 import resource
 from pathlib import Path
 
 import pytest
 
 from hosts_bench import Bench, own, quick, until
+from interlock.ports import Run
+from interlock.runner.rundirs import runs_place
 from interlock_tools.errors import (
     Cancelled,
     OutcomeUnknown,
     TimedOut,
 )
+from interlock_tools.plan import RunCommand
 from sshd import Sshd, needs_openssh, processes_with
 
 pytestmark = [pytest.mark.anyio, needs_openssh]
@@ -110,6 +114,46 @@ async def test_many_calls_at_once_stay_below_max_sessions(start_sshd, benches, t
     bench = await benches(server.settings(sessions_max=4))
     done = await asyncio.gather(*(bench.sh(f"echo {number}", seconds=60) for number in range(40)))
     assert [entry.result.get("stdout") for entry in done] == [f"{number}\n" for number in range(40)]
+
+
+async def test_what_expired_on_its_host_is_unknown_and_never_begins_again(bench: Bench, work: Path) -> None:
+    counter, call_id = work / "counter", own("expired-1")
+    command = f"echo x >> {counter}; echo said"
+    assert (await bench.sh(command, call_id=call_id)).refusal is None
+    (link,) = bench.hosts._roads._links.values()
+    outpost = await link.outpost(await link.live())
+    os.utime(Path(runs_place(), call_id), (1, 1))
+    await outpost.ask("expire", {"days": 10_000}, timeout_seconds=20)
+    for _ in range(2):
+        found = await bench.hosts.collect(Run(call_id, "digest", "box", RunCommand(command), 20.0))
+        assert isinstance(found.refusal, OutcomeUnknown)
+        assert "expired" in found.refusal.reason
+        again = await bench.sh(command, call_id=call_id)
+        assert isinstance(again.refusal, OutcomeUnknown)
+        assert again.started
+    assert counter.read_text() == "x\n"
+
+
+async def test_output_that_its_host_kept_no_longer_is_not_told_as_silence(bench: Bench) -> None:
+    call_id = own("silent-1")
+    await bench.sh("echo said; echo more >&2; exit 3", call_id=call_id)
+    for name in ("out", "err"):
+        Path(runs_place(), call_id, name).unlink()
+    found = await bench.hosts.collect(Run(call_id, "digest", "box", RunCommand(""), 20.0))
+    assert found.result["exit_code"] == 3
+    assert found.result["truncated"]
+    assert (found.result["stdout_bytes"], found.result["stderr_bytes"]) == (5, 5)
+
+
+async def test_a_connection_that_lives_long_lets_old_runs_expire_again_and_again(bench: Bench, monkeypatch) -> None:
+    monkeypatch.setattr("interlock.hosts.link.TIDY_AGAIN_SECONDS", 0.05)
+    for number in range(2):
+        call_id = own(f"old-{number}")
+        await bench.sh("true", call_id=call_id)
+        folder = Path(runs_place(), call_id)
+        os.utime(folder, (1, 1))
+        await bench.sh("true")  # only where something was asked for is it looked at again
+        await until(lambda folder=folder: not folder.exists())
 
 
 async def test_a_full_queue_is_a_typed_refusal_with_a_time_to_come_back(sshd: Sshd, benches) -> None:

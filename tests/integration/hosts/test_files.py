@@ -11,6 +11,8 @@ import pytest
 from hosts_bench import Bench, own, quick
 from interlock.hosts.secret_files import FILES, is_secret
 from interlock.ports import PathQuery
+from interlock_policies.facts import HostFacts
+from interlock_policies.paths import PathClass, classify
 from interlock_tools.errors import ArgumentInvalid, PathInvalid
 from interlock_tools.plan import (
     DeleteFile,
@@ -189,12 +191,25 @@ async def test_a_search_of_a_tree_leaves_files_that_are_named_like_secrets_unrea
     assert (len(named.result["matches"]), named.result["left_out"]) == (1, "")
 
 
+async def test_what_is_masked_on_a_host_is_not_found_by_a_search_by_any_of_its_names(sshd, benches, work: Path) -> None:
+    for name in ("vault/one", "vault/sub/two", "open/three"):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text("TOKEN=hello\n")
+    (work / "way").symlink_to("vault")
+    for masked in (f"{work}/vault", f"{work}/way", f"{work}/v*t"):
+        bench = await benches(sshd.settings(masked=(masked,)))
+        facts = await bench.hosts.facts("box")
+        done = await bench.do(SearchFiles(str(work), "TOKEN"))
+        assert [Path(row["path"]).name for row in done.result["matches"]] == ["three"], masked
+        assert PathClass.SECRET in classify(f"{work.resolve()}/vault/one", facts), masked
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_what_a_search_leaves_unread_is_what_the_policy_calls_a_secret(name: str) -> None:
     example = name
     for special, plain in (("[._-]", "-"), ("[-_]", "-"), (".*_", ".bash_"), (".env.*", ".env.local"), ("*", "")):
         example = example.replace(special, plain)
-    assert is_secret(f"/srv/app/{example}")
+    assert is_secret(f"/srv/app/{example}", HostFacts("box"))
 
 
 async def test_a_search_that_takes_too_long_is_ended_on_the_host(bench: Bench, work: Path) -> None:

@@ -272,6 +272,13 @@ async def test_run_directories_are_private_and_expire(bare, benches) -> None:
     await until(lambda: not (runs / "old-2").exists())
     assert {path.name for path in runs.iterdir()} >= {"going-1", "foreign-1", "new-1", "old-1"}
     assert (await going).result["stdout"] == "went on\n"
+    again = await new.sh(f"touch {runs}/ran", call_id="old-2")
+    asked = await new.hosts.collect(run_of("old-2"))
+    for told in (again, asked):
+        assert isinstance(told.refusal, OutcomeUnknown)
+        assert "expired" in told.refusal.reason
+    assert not (runs / "ran").exists()
+    assert not (runs / "old-2").exists()
     small = await benches(server.settings(), limits=quick(layer_hours_max=1, runs_bytes_max=5 * 1024 * 1024))
     await small.sh("true")
     await until(lambda: not (runs / "old-0").exists())

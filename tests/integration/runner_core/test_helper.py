@@ -200,12 +200,17 @@ def test_old_and_too_many_runs_expire_and_one_that_runs_never(helper: Helpers, p
     number = one.start(f"{run}-on", "sleep 1; echo whole")
     eventually(lambda: Path(place, f"{run}-on", "begun").exists())
     os.utime(f"{place}/{run}-on", (0, 0))
-    left = lambda: sorted(name.rpartition("-")[2] for name in names_in(place))  # noqa: E731 - read again and again
+    left = lambda: sorted(name.rpartition("-")[2] for name in names_in(place) if name[0] != ".")  # noqa: E731 - read again and again
     assert one.ask("expire", days=4.5)["removed"] == 2
     assert left() == ["2", "3", "4", "5", "on"]
     assert one.ask("expire", days=99, count_max=4, keep=[f"{run}-2"])["removed"] == 1
     assert left() == ["2", "4", "5", "on"]
-    assert one.ask("expire", days=99, bytes_max=250_000)["removed"] == 1
+    assert one.ask("expire", days=99, bytes_max=130_000)["removed"] == 0
+    assert [Path(place, f"{run}-{n}", "out").exists() for n in "245"] == [False, False, True], "output goes first"
+    assert one.ask("expire", days=99, bytes_max=15_000)["removed"] == 1
     assert left() == ["4", "5", "on"]
     assert one.ask("expire", days=99, bytes_max=0, age_seconds_min=1e9)["removed"] == 0
+    for verb in ("start", "attach"):
+        assert one.ask(verb, run=f"{run}-0", command="echo again", level="none")["fault"] == "expired", verb
+    assert not Path(place, f"{run}-0").exists()
     assert one.wait(number)["stdout"] == b"whole\n"

@@ -162,7 +162,7 @@ def test_a_lost_staged_run_landed_nothing_and_leaves_no_layer_behind_it(
     assert tree(work) == {}
     assert one.ask("expire", days=0)["removed"] == 1
     one.close()
-    eventually(lambda: names_in(place) == [])
+    eventually(lambda: names_in(place) == [".expired"])
 
 
 def test_an_ordinary_user_stages_and_lands_in_his_own_tree(tmp_path_factory, run: str) -> None:

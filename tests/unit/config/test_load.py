@@ -225,6 +225,27 @@ values = [{{file = "../kept/token"}}]
     assert settings.hosts["far"].protected == ()
 
 
+def test_a_place_of_work_where_no_tool_may_look_is_said_before_any_call(tmp_path: Path) -> None:
+    here = f'[hosts.here]\naddress = "127.0.0.1"\nworkspace = ["{tmp_path}/app"]\n'
+    problem = only_problem(tmp_path, here + AGENT)
+    assert "protected" in problem.message
+    assert problem.key == "hosts.here.workspace[0]"
+    far = '[hosts.far]\naddress = "10.0.0.1"\ncwd = "/srv/app"\nprotected = ["/srv"]\n'
+    assert only_problem(tmp_path, far + AGENT).key == "hosts.far.cwd"
+
+
+@pytest.mark.parametrize("place", ["vault", "~other/keys", "./keys", ""])
+def test_a_masked_place_that_would_hide_nothing_is_refused(tmp_path: Path, place: str) -> None:
+    problem = only_problem(tmp_path, f'{HOST}masked = ["{place}"]\n{AGENT}')
+    assert problem.key.startswith("hosts.web1.masked")
+
+
+def test_what_is_masked_on_a_host_is_secret_there_whoever_logs_in(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, HOST + 'masked = ["~/vault/*.pem"]\n' + AGENT))
+    facts = facts_of(settings.hosts["web1"], home="/home/deploy")
+    assert PathClass.SECRET in classify("/home/deploy/vault/site.pem", facts)
+
+
 def test_a_policy_file_that_others_may_change_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "", "team.cedar", mode=0o666)
     problem = only_problem(tmp_path, HOST + AGENT + '[policy]\nfiles = ["team.cedar"]\n')

@@ -34,6 +34,18 @@ def test_a_place_that_is_masked_on_a_host_holds_secrets_there_and_so_does_all_ab
     assert PathClass.SECRET not in reach("/opt", host, recursive=True).touches
 
 
+def test_a_masked_place_may_have_wildcards_and_still_holds_what_is_above_and_below_it() -> None:
+    host = HostFacts("h", workspace=("/srv/app",), masked=("/srv/*/keys", "/opt/v[0-9]/*.pem"))
+    for path in ("/srv/app/keys", "/srv/app/keys/a/b", "/opt/v1/site.pem"):
+        assert PathClass.SECRET in classify(path, host), path
+    for path in ("/srv/app", "/srv/keys/x", "/srv/a/b/keys/x", "/opt/vx/site.txt"):
+        assert PathClass.SECRET not in classify(path, host), path
+    for path in ("/", "/srv", "/srv/app", "/srv/*", "/opt/v1"):
+        assert PathClass.SECRET in reach(path, host, recursive=True).touches, path
+    assert PathClass.SECRET not in reach("/mnt/app", host, recursive=True).touches
+    assert PathClass.SECRET in reach("/srv", host, exact=False).touches
+
+
 @pytest.mark.parametrize(
     ("path", "classes"),
     [

@@ -13,6 +13,8 @@ from interlock.runner.recording import (
     claim_run,
     claim_void,
     end_run,
+    has_expired,
+    note_expired,
     own_identity,
     raise_fence,
     run_state,
@@ -159,3 +161,25 @@ def test_a_killed_claimer_leaves_a_claim_that_can_still_be_voided(rundir: str) -
     os.waitpid(pid, 0)
     assert void_run(rundir, "its starter is gone")
     assert begin_run(rundir, own_identity(os.getpid())) == -1
+
+
+def test_what_has_expired_begins_no_second_time_and_is_not_told_as_never_begun(tmp_path: Path, rundir: str) -> None:
+    note_expired(str(tmp_path), ["other", "r"])
+    note_expired(str(tmp_path), ["rr"])
+    for again in (lambda: claim_run(rundir, ORDER), lambda: claim_void(rundir)):
+        with pytest.raises(RunFault) as caught:
+            again()
+        assert caught.value.code == "expired"
+        assert not Path(rundir).exists()
+    assert claim_run(str(tmp_path / "rrr"), ORDER)
+
+
+def test_what_expired_is_remembered_within_bounds_the_newest_the_longest(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("interlock.runner.recording.EXPIRED_BYTES_MAX", 1_000)
+    for number in range(300):
+        note_expired(str(tmp_path), [f"run-{number}"])
+        assert (tmp_path / ".expired").stat().st_size <= 1_000
+        assert has_expired(str(tmp_path / f"run-{number}"))
+    assert (tmp_path / ".expired").stat().st_mode & 0o777 == 0o600
+    assert has_expired(str(tmp_path / "run-260"))
+    assert not has_expired(str(tmp_path / "run-26"))
