@@ -119,7 +119,8 @@ def guarded_command(here: Ground, *arguments: str, containment: str = "none", ho
     `hosts`: under how many names it is reached, each with a connection of its own.
     """
     name = f"interlock-{here.port}-{containment}-{hosts}"
-    config = here.folder / f"{name}.toml"
+    config = here.folder / "conf" / f"{name}.toml"  # a folder of its own: no tool may touch what lies in it
+    config.parent.mkdir(exist_ok=True)
     if not config.exists():
         config.write_text(_guarded_config(here, here.folder / f"{name}-state", containment, hosts))
         config.chmod(0o600)
