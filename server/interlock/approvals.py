@@ -28,6 +28,7 @@ from interlock_tools.errors import (
 )
 
 SWEEP_SECONDS = 1.0
+TAKEN_UP_MAX = 500
 
 
 class Approvals:
@@ -202,6 +203,22 @@ class Approvals:
         """At start: settle the calls whose approval ended just before the server died."""
         for row in await self._line.store.stranded_approvals():
             await self._expire(row)
+
+    async def take_up(self) -> None:
+        """Carry out what was approved just before the server died. For a process that goes on to serve.
+
+        Where a host cannot be asked now, the approval runs out by itself.
+        """
+        started = self._line.clock()
+        for row in await self._line.store.approvals(ApprovalState.APPROVED, TAKEN_UP_MAX):
+            call = await self._line.store.call(row.call_id)
+            if call is None or row.decided is None or row.decided >= started:  # else who decides it runs it
+                continue
+            if isinstance(await self._line.hosts.facts(call.host), Refusal):
+                continue
+            ticket = await self._take(row)
+            if ticket is not None:
+                await self._run(ticket, row)
 
     async def _expire(self, row: ApprovalRow) -> None:
         ticket = self._live.release(row.call_id)

@@ -101,6 +101,20 @@ async def test_an_approved_call_is_not_run_twice_by_a_kill(tmp_path: Path, step:
     assert _count(tmp_path) == ran
 
 
+async def test_what_was_approved_just_before_the_server_died_is_carried_out_once(tmp_path: Path) -> None:
+    _kill_at(tmp_path, Step.APPROVE, "begin", "ask")
+    assert _count(tmp_path) == 0
+    for _ in range(2):
+        async with open_home(tmp_path) as home, asyncio.timeout(WAIT_SECONDS):
+            await home.app.approvals.take_up()
+            while home.app.live.running():
+                await asyncio.sleep(0.05)
+            (row,) = [row for row in await home.app.store.calls() if row.tool == "shell_run"]
+            assert row.state.value == "succeeded", row
+            assert (await home.app.store.verify_chain()).ok
+        assert _count(tmp_path) == 1
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="the whole root is staged by root")
 @pytest.mark.parametrize(("step", "moment"), PLACES, ids=str)
 async def test_a_staged_call_is_found_again_and_lands_once_or_waits(tmp_path: Path, step: Step, moment: str) -> None:

@@ -204,7 +204,7 @@ async def _own_http(settings: Settings, principal: str) -> None:
 
 @contextlib.asynccontextmanager
 async def _control(app: App, principal: str) -> AsyncIterator[Owner]:
-    """The owner's socket: further clients and the command line come through it."""
+    """The owner's socket: further clients and the command line come through it. What was left approved goes on."""
     from interlock.admin import Admin
     from interlock.control.owner import Services, open_socket
     from interlock.publish.streams import serve_streams
@@ -217,7 +217,13 @@ async def _control(app: App, principal: str) -> AsyncIterator[Owner]:
         return None if known else "the running server knows no such principal"
 
     async with open_socket(app.settings.state_dir, Services(serve_mcp, Admin(app).call, wrong_principal)) as owner:
-        yield owner
+        taking_up = asyncio.create_task(app.approvals.take_up(), name="take up what was approved")
+        try:
+            yield owner
+        finally:
+            taking_up.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await taking_up
 
 
 @contextlib.contextmanager
