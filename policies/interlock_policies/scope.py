@@ -42,7 +42,8 @@ def resolved(effects: Effects, mapping: Mapping[tuple[str, bool], str]) -> Effec
         replace(effect, target=place(effect.target, _follows(effect))) if effect.kind in _PATHS else effect
         for effect in effects.inferred
     )
-    return replace(effects, declared=declared, inferred=inferred)
+    paths = tuple((path, follow, real) for (path, follow), real in mapping.items())
+    return replace(effects, declared=declared, inferred=inferred, paths=paths)
 
 
 def undeclared(effects: Effects) -> tuple[Effect, ...]:

@@ -67,7 +67,7 @@ class Guard:
         if held is not None and call.tool == UNDO:
             return effects_of(call, held)  # it declares, by itself, exactly what was measured
         if held is not None:
-            declared = await self._resolve(Effects(declared=call.declaration), facts)
+            declared = await self._resolve(Effects(declared=call.declaration), facts, recent=False)
             if isinstance(declared, Refusal):
                 return declared
             return effects_of(replace(call, declaration=declared.declared), held)
@@ -78,7 +78,7 @@ class Guard:
         if isinstance(measured, Refusal):
             return measured
         whole = joined(inferred, measured)
-        return await self._resolve(replace(whole, declared=call.declaration), facts)
+        return await self._resolve(replace(whole, declared=call.declaration), facts, recent=tool.runs)
 
     async def _inferred(self, call: Call, tool: Tool, facts: HostFacts) -> Effects | Refusal:
         command = call.arguments.get("command")
@@ -114,16 +114,18 @@ class Guard:
                 self._analyser.analyse, command, cwd=cwd, home=home, command_chars_max=self._command_chars_max
             )
 
-    async def _resolve(self, effects: Effects, facts: HostFacts) -> Effects | Refusal:
+    async def _resolve(self, effects: Effects, facts: HostFacts, *, recent: bool) -> Effects | Refusal:
         queries = path_queries(effects)
         if len(queries) > PATHS_MAX:
             return PolicyDenied(reason=f"it names {len(queries)} paths, more than {PATHS_MAX} can be decided at once")
         if not queries:
             return effects
-        found = await self._hosts.resolve(facts.name, [PathQuery(path, follow) for path, follow in queries])
+        asked = [PathQuery(path, follow) for path, follow in queries]
+        found = await self._hosts.resolve(facts.name, asked, recent=recent)
         if isinstance(found, Refusal):
             return found
-        return resolved(effects, {(query.path, query.follow): real for query, real in found.items()})
+        there = resolved(effects, {(query.path, query.follow): real for query, real in found.paths.items()})
+        return replace(there, believed=found.believed)
 
     def why(self, decision: Decision) -> str:
         """Why a decision is what it is, in the rules' own words."""

@@ -48,6 +48,14 @@ class PathQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolution:
+    """Where paths lead on a host. `believed`: some as they were found a moment ago, not looked up for this question."""
+
+    paths: Mapping[PathQuery, str]
+    believed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Authorization:
     """Leave to do exactly one thing once: signed, bound to call, host, plan and policy version, expiring.
 
@@ -70,6 +78,8 @@ class Bounds:
     """What the host's kernel is told to enforce for one run. Paths are resolved on that host.
 
     `level` is the least that will do: a host that cannot reach it refuses. `shown`: places of secrets that may be seen.
+    `paths`: what was looked up (as written, whether its last part is followed, where it led): the host looks again
+    right before the command begins, and begins nothing where one leads elsewhere. `believed`: it must be able to.
     """
 
     level: Level = Level.NONE
@@ -78,6 +88,8 @@ class Bounds:
     deletes: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
+    paths: tuple[tuple[str, bool, str], ...] = ()
+    believed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +167,11 @@ class Hosts(Protocol):
         """The group's hosts, healthy ones first."""
         ...
 
-    async def resolve(self, host: str, queries: Sequence[PathQuery]) -> Mapping[PathQuery, str] | Refusal:
-        """Each path as that host's kernel would find it: links followed, `..` taken, a missing tail kept."""
+    async def resolve(self, host: str, queries: Sequence[PathQuery], *, recent: bool = False) -> Resolution | Refusal:
+        """Each path as that host's kernel would find it: links followed, `..` taken, a missing tail kept.
+
+        `recent`: what was found a moment ago will do, for a run before which the host looks again.
+        """
         ...
 
     async def execute(self, leave: Authorization, run: Run, progress: Progress | None = None) -> Executed:

@@ -54,4 +54,7 @@ class Ticket:
         """What the host's kernel is told to enforce."""
         declared = self.effects.declared
         shown = tuple(self.call.arguments.get("reads") or ())
-        return Bounds(self.level, declared.network, declared.writes, declared.deletes, declared.services, shown)
+        return Bounds(
+            self.level, declared.network, declared.writes, declared.deletes, declared.services, shown,
+            self.effects.paths, self.effects.believed,
+        )  # fmt: skip

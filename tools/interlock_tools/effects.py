@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -66,6 +66,9 @@ class Effects:
     `opaque` holds the reasons why a part could not be read; `unknown_programs` those without an entry in the table.
     `inferred` is complete only where both are empty. `measured`: it is what a host saw change, path by path, and
     nothing more than that can happen.
+
+    `paths` is every path that was looked up on the host: as it is written, whether its last part is followed, where it
+    leads. `believed`: some of them a moment ago, so that the host has to look again before anything begins.
     """
 
     declared: Declaration = Declaration()
@@ -76,6 +79,8 @@ class Effects:
     privileged: bool = False
     downloads_to_shell: bool = False
     measured: bool = False
+    paths: tuple[tuple[str, bool, str], ...] = ()
+    believed: bool = field(default=False, compare=False)
 
     def of(self, *kinds: EffectKind) -> tuple[Effect, ...]:
         """The inferred effects of these kinds, in the order they were found."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ from interlock.hosts.faults import Faulted, unreachable
 from interlock.hosts.layers import whole_reply
 from interlock.hosts.link import Link
 from interlock.hosts.outpost import Head, Outpost, OutpostLost, Reply, RunnerFault
+from interlock.hosts.resolve import is_steady
 from interlock.hosts.seen import measured_of
 from interlock.hosts.streams import RunStreams
-from interlock.ports import LEFT, Executed, Measured, Progress, Run
+from interlock.ports import LEFT, Executed, Measured, PathQuery, Progress, Run
 from interlock.settings import Limits
 from interlock.spool import Spool
 from interlock_policies.facts import Level
@@ -32,6 +33,7 @@ from interlock_tools.errors import (
     Internal,
     OutcomeUnknown,
     PathInvalid,
+    Recovery,
     Refusal,
     StaleState,
     TimedOut,
@@ -79,10 +81,15 @@ def order_of(place: Place, run: Run, plan: RunCommand, limits: Limits) -> dict[s
         "protected": list(host.protected),
         "workspace": list(host.workspace),
         "watched": list(dict.fromkeys((*host.workspace, *bounds.writes, *bounds.deletes))),
+        "paths": [] if host.become else _steady(bounds.paths),
         "spool_bytes_max": limits.output_bytes_max,
         "changes_max": limits.layer_changes_max,
         "image_bytes_max": limits.undo_bytes_max,
     }
+
+
+def _steady(paths: Sequence[tuple[str, bool, str]]) -> list[Json]:
+    return [[path, follow, real] for path, follow, real in paths if is_steady(PathQuery(path, follow), real)]
 
 
 class DurableRun:
@@ -206,8 +213,10 @@ class DurableRun:
             raise _NeverBegan
         if fault.code == "expired":
             return Reply({"state": "lost", "known": {"why": "expired", "reason": fault.reason}})
+        if fault.code == "moved":
+            self._link.forget_paths()
         reasons: dict[str, Refusal] = {
-            "moved": StaleState(reason=f"{fault.reason}; nothing ran"),
+            "moved": paths_moved(fault.reason),
             "busy": unreachable(fault.reason).refusal,
             "no_space": ContainmentUnavailable(reason=f"the host has no room for a run: {fault.reason}"),
             "unavailable": ContainmentUnavailable(reason=fault.reason),
@@ -304,6 +313,12 @@ def _exit_code(end: Mapping[str, Json]) -> int | None:
     if isinstance(number, int) and number:
         return SIGNALLED + number
     return code if isinstance(code, int) else None
+
+
+def paths_moved(reason: str) -> Refusal:
+    """The refusal of a run that was decided for other places."""
+    again = Recovery.wait("Send it again: its paths are looked up anew, and it is decided anew.")
+    return StaleState(reason=f"{reason}; nothing ran", recovery=again)
 
 
 class _NeverBegan(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,7 +16,9 @@ from interlock.hosts.gate import SessionGate
 from interlock.hosts.hellos import Hellos
 from interlock.hosts.outpost import NoRunner, Outpost, OutpostLost, RunnerFault, open_outpost
 from interlock.hosts.program import runner_exec
+from interlock.hosts.resolve import is_steady
 from interlock.hosts.wire import Exec
+from interlock.ports import PathQuery
 from interlock.settings import HostSettings, Limits
 from interlock_policies.facts import HostFacts
 
@@ -48,6 +50,8 @@ class Live:
         return "OpenSSH" in str(self.connection.get_extra_info("server_version", ""))
 
 
+RECENT_SECONDS = 30.0
+RECENT_PATHS_MAX = 2_048
 Made = TypeVar("Made")
 Dial = Callable[[Callable[[], None]], Awaitable[asyncssh.SSHClientConnection]]
 OpenSftp = Callable[[asyncssh.SSHClientConnection], Awaitable[asyncssh.SFTPClient]]
@@ -74,6 +78,7 @@ class Link:
         self._connecting: asyncio.Task[Live] | None = None
         self._tidying: asyncio.Task[None] | None = None
         self._hellos = Hellos()
+        self._recent: dict[PathQuery, tuple[float, str]] = {}
         keeps_sftp = host.sessions_max >= SFTP_SHARED_SESSIONS_MIN
         self._keeps_sftp = keeps_sftp
         self._keeps_runner = host.sessions_max >= RUNNER_SESSIONS_MIN
@@ -236,6 +241,31 @@ class Link:
             task.result().exit()
         else:
             task.cancel()
+
+    # ── where paths led ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def recent_paths(self, live: Live, queries: Sequence[PathQuery]) -> Mapping[PathQuery, str] | None:
+        """Where all of these led a moment ago; None where one is not known, or no runner is there to look again."""
+        if live.outpost is None or _is_over(live.outpost) or not live.outpost.done() or self.host.become:
+            return None
+        since = asyncio.get_running_loop().time() - RECENT_SECONDS
+        found: dict[PathQuery, str] = {}
+        for query in queries:
+            at, found[query] = self._recent.get(query, (float("-inf"), ""))
+            if at < since:
+                return None
+        return found
+
+    def keep_paths(self, found: Mapping[PathQuery, str]) -> None:
+        """Remember where these lead."""
+        if len(self._recent) + len(found) > RECENT_PATHS_MAX:
+            self._recent.clear()
+        now = asyncio.get_running_loop().time()
+        self._recent.update({query: (now, real) for query, real in found.items() if is_steady(query, real)})
+
+    def forget_paths(self) -> None:
+        """Something may have changed on the host."""
+        self._recent.clear()
 
     async def close(self) -> None:
         """Close the connection and whoever still makes one."""

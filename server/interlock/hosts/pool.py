@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from interlock.hosts.breaker import Breakers, BreakerStore, Kind
 from interlock.hosts.cancelling import taken
 from interlock.hosts.checks import measure
 from interlock.hosts.diagnose import Finding, diagnose
-from interlock.hosts.durable import DurableRun, Place
+from interlock.hosts.durable import DurableRun, Place, paths_moved
 from interlock.hosts.ending import Ended, end_call, look_for
 from interlock.hosts.facts import facts, surroundings
 from interlock.hosts.faults import Faulted
@@ -28,7 +29,7 @@ from interlock.hosts.resolve import resolve_paths
 from interlock.hosts.roads import Roads
 from interlock.hosts.sftp import open_files
 from interlock.hosts.trust import ShownKey
-from interlock.ports import Authorization, Executed, PathQuery, Progress, Run
+from interlock.ports import Authorization, Executed, PathQuery, Progress, Resolution, Run
 from interlock.settings import Settings
 from interlock.spool import Redacting, Spool
 from interlock_policies.facts import HostFacts, Level
@@ -82,17 +83,24 @@ class SshHosts:
         names = sorted(name for name, host in self._settings.hosts.items() if group in host.groups)
         return tuple(sorted(names, key=lambda name: (self._breakers.is_open(name), not self._roads.is_up(name))))
 
-    async def resolve(self, host: str, queries: Sequence[PathQuery]) -> Mapping[PathQuery, str] | Refusal:
+    async def resolve(self, host: str, queries: Sequence[PathQuery], *, recent: bool = False) -> Resolution | Refusal:
         """Each path as the host's kernel would find it. PathInvalid for a loop of links or too many paths."""
 
-        async def work(link: Link, live: Live) -> Mapping[PathQuery, str] | Refusal:
+        async def work(link: Link, live: Live) -> Resolution | Refusal:
+            known = link.recent_paths(live, queries) if recent else None
+            if known is not None:
+                return Resolution(known, believed=True)
             async with link.files(live) as sftp:
                 seconds = self._limits.connect_timeout_seconds
                 try:
-                    return await resolve_paths(sftp, queries, seconds, lenient=not live.is_openssh)
+                    found = await resolve_paths(sftp, queries, seconds, lenient=not live.is_openssh)
                 except Faulted:
                     link.forget_sftp(live)  # lost, or silent: the next try opens another
                     raise
+            if isinstance(found, Refusal):
+                return found
+            link.keep_paths(found)
+            return Resolution(found)
 
         return await self._read(host, Kind.FILES, work)
 
@@ -128,6 +136,7 @@ class SshHosts:
             # What had begun answers for itself; whoever is cancelled here still waited for its turn.
             by = taken(cancelled)
             executed = Executed({}, Cancelled(reason=f"by {by}; nothing ran"), started=False)
+        self._forget_paths(run)
         return replace(executed, attempts=tuple(listed))
 
     async def collect(self, run: Run, progress: Progress | None = None) -> Executed | None:
@@ -219,6 +228,13 @@ class SshHosts:
         reads = isinstance(run.plan, READING_PLANS)
         return await self._attempts.run(run.host, Kind.FILES, files, reads=reads, listed=listed, outcome=_outcome)
 
+    def _forget_paths(self, run: Run) -> None:
+        """What only read can have moved no path."""
+        bounds = run.bounds
+        if bounds.level is not Level.CONFINED or bounds.writes or bounds.deletes:
+            with suppress(Faulted):  # of a host that is not in the inventory nothing is known
+                self._roads.link(run.host).forget_paths()
+
     async def _file_work(self, run: Run, plan: WorkPlan, listed: list[Attempt]) -> Executed:
         """Made ready through the runner: nothing has changed whatever fails, so it may be tried again."""
         work = FileWork(run, plan, self._limits)
@@ -236,6 +252,9 @@ class SshHosts:
             if run.bounds.level is not Level.NONE:
                 reason = f"the host cannot run the runner: {live.no_runner or 'it offers too few sessions'}"
                 raise Faulted(ContainmentUnavailable(reason=reason), counts=False)
+            if run.bounds.believed:
+                link.forget_paths()
+                raise Faulted(paths_moved("the host cannot look again where its paths lead"), counts=False)
             async with link.gate.enter():
                 plain = PlainRun(Place(link, around), run, plan, self._spool, self._limits)
                 return await plain.carry_out(live, progress)

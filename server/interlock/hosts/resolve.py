@@ -17,7 +17,15 @@ from interlock_tools.errors import PathInvalid, Refusal
 QUERIES_MAX = 512
 LINKS_FOLLOWED_MAX = 40
 PATH_BYTES_MAX = 4_096
+_VARYING = ("/proc", "/dev")  # /proc/self, /dev/stdin: another one in every process
 _GONE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPPermissionDenied)
+
+
+def is_steady(query: PathQuery, real: str) -> bool:
+    """Whether this means the same to every process of the host, and to everybody who looks it up."""
+    name = posixpath.basename(query.path)
+    varies = any(place == tree or place.startswith(tree + "/") for place in (query.path, real) for tree in _VARYING)
+    return not varies and (query.follow or name not in ("", ".", ".."))
 
 
 class LinkLoop(Exception):

@@ -10,6 +10,7 @@ ORDER_NETWORKS = ("none", "outbound")
 ORDER_PATH_LISTS = ("writes", "deletes", "workspace", "watched", "shown", "protected")
 ORDER_WORD_LISTS = ("services", "masked")
 ORDER_ITEMS_MAX = 4096
+ORDER_PATHS_MAX = 512
 # Each number's default and its bounds.
 ORDER_NUMBERS = {
     "fence": (0, 0, 2**53),
@@ -36,6 +37,8 @@ def checked_order(given: Any) -> Dict[str, Any]:
         order[name] = given.get(name, [])
         _expect(_is_words(order[name]), name)
         _expect(name not in ORDER_PATH_LISTS or all(map(os.path.isabs, order[name])), name)
+    order["paths"] = given.get("paths", [])
+    _expect(_is_paths(order["paths"]), "paths")
     _expect(isinstance(order["run"], str) and RUN_ID.fullmatch(order["run"]) is not None, "run")
     _expect(order["argv"] is None or (_is_words(order["argv"]) and bool(order["argv"])), "argv")
     _expect(_is_words([order["command"], order["shell"], order["cwd"]]), "command, shell or cwd")
@@ -56,6 +59,17 @@ def _is_words(value: Any) -> bool:
     if not isinstance(value, list) or len(value) > ORDER_ITEMS_MAX:
         return False
     return all(isinstance(word, str) and "\0" not in word for word in value)
+
+
+def _is_paths(value: Any) -> bool:
+    """[as it is written, whether its last part is followed, where it led when that was decided] of each."""
+    if not isinstance(value, list) or len(value) > ORDER_PATHS_MAX:
+        return False
+    return all(
+        isinstance(one, list) and len(one) == 3 and isinstance(one[1], bool)
+        and _is_words([one[0], one[2]]) and os.path.isabs(one[0])
+        for one in value
+    )  # fmt: skip
 
 
 def _order_number(name: str, value: Any, least: float, most: float) -> Any:

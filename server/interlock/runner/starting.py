@@ -20,6 +20,7 @@ from interlock.runner.room import is_same_room, move_layers, plan_room
 from interlock.runner.services import control_service
 from interlock.runner.steps import run_step
 from interlock.runner.supervise import Supervisor, leave_helper, write_end
+from interlock.runner.tree import resolve_here
 
 ENDED_HINT = b"e"
 ENDED_BYTES = struct.Struct(">I")
@@ -169,6 +170,7 @@ def see_through(
 ) -> None:
     """Begin, follow and end the run; its end is on disk, and the helper told, when this returns."""
     try:
+        require_paths(order)
         before = look_before(order)
     except RoomFault as fault:
         launched.end()
@@ -195,6 +197,17 @@ def see_through(
     launched.close()
     if launched.has_room and not end.get("changes"):
         drop_layers(rundir, launched.plan["store"])
+
+
+def require_paths(order: Dict[str, Any]) -> None:
+    """Its paths lead where they led when it was decided. Raises RoomFault("moved")."""
+    for path, follow, real in order["paths"]:
+        try:
+            now = resolve_here(path, follow)
+        except OSError as fault:
+            raise RoomFault(str(fault), "moved")
+        if now != real:
+            raise RoomFault("%s leads to another place than when it was decided" % path, "moved")
 
 
 def refuse(rundir: str, order: Dict[str, Any], fault: Exception, pipe: int) -> None:

@@ -257,7 +257,7 @@ async def test_paths_resolve_as_the_kernel_would_find_them(bench: Bench, work: P
         PathQuery("/"): "/",
     }
     found = await bench.hosts.resolve("box", list(wanted))
-    assert dict(found) == wanted
+    assert dict(found.paths) == wanted
 
 
 async def test_a_loop_of_links_is_a_typed_refusal(bench: Bench, work: Path) -> None:

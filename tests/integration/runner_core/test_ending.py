@@ -128,3 +128,25 @@ def test_a_room_that_cannot_be_had_says_why_and_nothing_ran(helper: Helpers, wor
     moved = one.run(run + "-m", "true", level="confined", writes=[f"{work}/link/x"])
     assert (moved["fault"], moved["state"]) == ("moved", "ended")
     assert list(work.iterdir()) == [work / "link"]
+
+
+@pytest.mark.parametrize("level", ["none", "confined"])
+def test_a_path_that_leads_elsewhere_than_when_it_was_decided_begins_nothing(
+    helper: Helpers, work, run: str, level: str
+) -> None:
+    if level != "none" and os.geteuid() != 0:
+        pytest.skip("rooms of root")
+    one = helper()
+    one.ask("hello")
+    (work / "there").mkdir()
+    (work / "link").symlink_to("there")
+    (work / "loop").symlink_to("loop")
+    as_decided = [[f"{work}/link", False, f"{work}/link"], [f"{work}/link/x/../y", True, f"{work}/there/y"]]
+    for number in range(3):  # the later ones by a supervisor that waited
+        name = f"{run}-{level}-{number}"
+        assert one.run(name, "true", level=level, paths=as_decided)["end"]["exit_code"] == 0
+        for which, wrong in enumerate(([f"{work}/link", True, f"{work}/link"], [f"{work}/loop", True, f"{work}/loop"])):
+            moved = one.run(f"{name}-{which}", f"touch {work}/ran", level=level, paths=[*as_decided, wrong])
+            assert (moved["fault"], moved["state"]) == ("moved", "ended")
+            assert not moved["end"]["began"]
+    assert not (work / "ran").exists()
