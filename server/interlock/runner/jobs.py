@@ -8,7 +8,7 @@ from interlock.runner.putting import put_work, take_upload
 from interlock.runner.recording import require_run
 from interlock.runner.rundirs import RunFault, run_dir
 from interlock.runner.services import SERVICE_UNIT, SERVICE_VERBS, control_service, plain_unit
-from interlock.runner.settling import discard_run, expire_runs, land_run, list_runs, sweep_runs, undo_run
+from interlock.runner.settling import discard_run, expire_runs, land_run, sweep_runs, undo_run
 
 DIFF_BYTES_MAX = 512 * 1024
 IMAGE_BYTES_DEFAULT = 256 * 1024 * 1024
@@ -71,11 +71,6 @@ def _diff(place: str, head: Head, body: bytes) -> Answered:
     return {}, diff_run(known_run(place, head), str(head.get("path") or ""), most)
 
 
-def _runs(place: str, head: Head, body: bytes) -> Answered:
-    del head, body
-    return list_runs(place), b""
-
-
 def _expire(place: str, head: Head, body: bytes) -> Answered:
     del body
     return expire_runs(place, head), b""
@@ -96,7 +91,7 @@ def _sweep(place: str, head: Head, body: bytes) -> Answered:
 
 JOBS: Dict[str, Callable[[str, Head, bytes], Answered]] = {
     "land": _land, "undo": _undo, "discard": _discard, "changes": _changes,
-    "upload": _upload, "put": _put_ready, "diff": _diff, "runs": _runs, "expire": _expire, "sweep": _sweep,
+    "upload": _upload, "put": _put_ready, "diff": _diff, "expire": _expire, "sweep": _sweep,
     "services": _services,
 }  # fmt: skip
 

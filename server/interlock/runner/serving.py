@@ -33,7 +33,7 @@ from interlock.runner.spares import Spares, spare_kind
 from interlock.runner.starting import supervise_run
 from interlock.runner.steps import name_faults, run_step
 from interlock.runner.supervise import GRACE_SECONDS
-from interlock.runner.telling import about_user, believed_abilities, identity, resolve_paths
+from interlock.runner.telling import about_user, believed_abilities, identity
 from interlock.runner.working import answer_of
 
 FOLLOWS_MAX = 2048
@@ -61,9 +61,7 @@ class Serving:
             "here": _here,
             "start": self._start,
             "attach": self._attach,
-            "leave": self._leave,
             "cancel": self._cancel,
-            "resolve": resolve_paths,
             **dict.fromkeys(JOBS, self._job),
         }
 
@@ -189,14 +187,6 @@ class Serving:
         follow = _follow_of(asked, rundir)
         follow.attached = not claim_void(rundir)
         self._loop.follow(follow)
-
-    def _leave(self, asked: Asked) -> Dict[str, Any]:
-        """Answer a follow now with the run's state; the run goes on."""
-        follow = self._loop.follows.get(asked.head.get("of", -1))
-        if follow is not None and not follow.cancels:
-            follow.streams = False
-            self._loop.follow(follow)
-        return {"left": follow is not None}
 
     def _cancel(self, asked: Asked) -> None:
         rundir = run_dir(self._place, asked.head.get("run"))

@@ -118,15 +118,6 @@ def is_landing(rundir: str) -> bool:
     return any(os.path.exists(os.path.join(rundir, name)) for name in names)
 
 
-def list_runs(place: str) -> Dict[str, Any]:
-    """The runs that this host knows, the oldest first, as many as fit an answer."""
-    found: List[Dict[str, Any]] = []
-    for run, rundir in _all_runs(place):
-        found.append({"run": run, "state": run_state(rundir)[0], "age_seconds": _age(rundir), "held": _is_held(rundir)})
-    found.sort(key=lambda told: -float(told["age_seconds"]))
-    return {"runs": found[:RUNS_TOLD_MAX], "left": max(0, len(found) - RUNS_TOLD_MAX)}
-
-
 def expire_runs(place: str, head: Dict[str, Any]) -> Dict[str, Any]:
     """Remove old runs, and the oldest of too many or too big ones; never one that runs, lands, or is named.
 

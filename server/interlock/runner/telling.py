@@ -1,15 +1,12 @@
-"""Telling: what is asked of a helper without a run: who and where it is, and where paths lead. It changes nothing."""
+"""Telling: what is asked of a helper without a run: who and where it is. It changes nothing."""
 
 import os
 import pwd
 import sys
 from typing import Any, Dict
 
-from interlock.runner.looping import Asked
 from interlock.runner.recording import boot_id
-from interlock.runner.rundirs import RunFault, home_of_user
-
-RESOLVE_PATHS_MAX = 256
+from interlock.runner.rundirs import home_of_user
 
 
 def identity(digest: str, place: str) -> Dict[str, Any]:
@@ -37,20 +34,3 @@ def believed_abilities(known: Any, own: Dict[str, Any]) -> Dict[str, Any]:
     if not isinstance(abilities, dict) or "none" not in (abilities.get("levels") or ()):
         return {}
     return abilities
-
-
-def resolve_paths(asked: Asked) -> Dict[str, Any]:
-    """Where paths lead on this host; the last part is kept as it is where it is not to be followed."""
-    paths = asked.head.get("paths")
-    if not isinstance(paths, list) or len(paths) > RESOLVE_PATHS_MAX:
-        raise RunFault("bad_request", "paths is a list of at most %d" % RESOLVE_PATHS_MAX)
-    return {"real": [_real_path(path, bool(follow)) for path, follow in paths]}
-
-
-def _real_path(path: str, follow: bool) -> str:
-    if not isinstance(path, str) or "\0" in path or not os.path.isabs(path):
-        raise RunFault("bad_request", "no absolute path: %r" % (path,))
-    if follow:
-        return os.path.realpath(path)
-    parent, name = os.path.split(path.rstrip("/") or "/")
-    return os.path.normpath(os.path.join(os.path.realpath(parent), name))

@@ -25,12 +25,12 @@ def test_three_hundred_runs_at_once_all_end(helper: Helpers, work: Path, run: st
     assert sorted(map(int, (work / "count").read_text().split())) == list(range(300))
 
 
-def test_it_answers_while_runs_go_on(helper: Helpers, run: str) -> None:
+def test_it_answers_while_runs_go_on(helper: Helpers, place: str, run: str) -> None:
     one = helper()
     numbers = [one.start(f"{run}-{n}", "sleep 1") for n in range(20)]
-    eventually(lambda: one.ask("runs")["runs"])
+    eventually(lambda: Path(place, f"{run}-19", "begun").exists())
     began = time.monotonic()
-    assert one.ask("resolve", paths=[["/usr/../etc", True]])["real"] == ["/etc"]
+    assert one.ask("here")["here"]
     assert time.monotonic() - began < 0.5
     for number in numbers:
         one.wait(number)
@@ -64,9 +64,10 @@ def test_whoever_hears_nothing_may_ask_whether_anybody_is_there(helper: Helpers)
         ({"do": "cancel", "run": "x", "grace_seconds": 1e9}, "bad_request"),
         ({"do": "land", "run": "none-such", "digest": "0"}, "absent"),
         ({"do": "undo", "run": "none-such"}, "absent"),
-        ({"do": "resolve", "paths": [["x", True]]}, "bad_request"),
-        ({"do": "resolve", "paths": "x"}, "bad_request"),
-        ({"do": "resolve", "paths": [1]}, "internal"),
+        ({"do": "start", "run": "x", "command": "true", "paths": "x"}, "bad_request"),
+        ({"do": "start", "run": "x", "command": "true", "paths": [1]}, "bad_request"),
+        ({"do": "start", "run": "x", "command": "true", "paths": [["x", True, "/x"]]}, "bad_request"),
+        ({"do": "start", "run": "x", "command": "true", "paths": [["/x", 1, "/x"]]}, "bad_request"),
     ],
 )
 def test_a_request_that_cannot_be_is_answered_with_a_fault(helper: Helpers, request_: dict, fault: str) -> None:
@@ -74,7 +75,7 @@ def test_a_request_that_cannot_be_is_answered_with_a_fault(helper: Helpers, requ
     do = request_.pop("do")
     answer = one.ask(do, **request_)
     assert (answer["ok"], answer["fault"], bool(answer["reason"])) == (False, fault, True)
-    assert one.ask("resolve", paths=[])["ok"]
+    assert one.ask("here")["ok"]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_a_request_that_cannot_be_is_answered_with_a_fault(helper: Helpers, requ
 def test_a_bad_frame_ends_the_helper_and_not_its_runs(helper: Helpers, run: str, sent: bytes) -> None:
     one = helper()
     one.start(run, "sleep 0.3; echo whole")
-    one.ask("resolve", paths=[])
+    one.ask("here")
     one.process.stdin.write(sent)
     assert one.process.wait(10) == 2
     assert "interlock: " in one.said()

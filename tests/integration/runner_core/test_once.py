@@ -30,7 +30,7 @@ def count(work: Path) -> int:
 def test_twenty_racing_starts_from_five_helpers_run_it_once(helper: Helpers, work: Path, run: str) -> None:
     helpers = [helper() for _ in range(5)]
     for each in helpers:
-        each.ask("resolve", paths=[])
+        each.ask("here")
     asked = [(each, each.start(run, counting(work) + "; sleep 0.2")) for _ in range(4) for each in helpers]
     answers = [each.wait(number) for each, number in asked]
     assert count(work) == 1
@@ -131,7 +131,7 @@ def test_a_spare_that_dies_with_its_order_never_runs_it(helper: Helpers, work: P
 def test_a_start_after_its_connection_was_cut_attaches_and_collects(helper: Helpers, work: Path, run: str) -> None:
     first = helper()
     first.send("start", **order_of(run, counting(work) + "; sleep 0.3; echo late"))
-    first.ask("resolve", paths=[])
+    first.ask("here")
     first.process.send_signal(signal.SIGKILL)
     answer = helper().run(run, counting(work))
     assert (answer["attached"], answer["stdout"]) == (True, b"said\nlate\n")

@@ -32,7 +32,7 @@ def record_of(place: str, run: str) -> dict:
 def test_a_run_goes_on_when_its_helper_is_killed(helper: Helpers, run: str, number: int) -> None:
     one = helper()
     one.start(run, "echo early; sleep 0.4; echo late; exit 5")
-    one.ask("resolve", paths=[])
+    one.ask("here")
     one.process.send_signal(number)
     one.process.wait(5)
     answer = helper().ask("attach", run=run)
@@ -71,14 +71,6 @@ def test_a_look_without_following_tells_what_there_is(helper: Helpers, run: str)
     eventually(lambda: helper().ask("attach", run=run, follow=False)["stdout"] == b"said\n")
     assert one.ask("attach", run=run, follow=False, out=5)["state"] == "running"
     assert one.ask("cancel", run=run, grace_seconds=0)["left"] == 0
-
-
-def test_a_follow_can_be_left_and_the_run_goes_on(helper: Helpers, run: str) -> None:
-    one = helper()
-    number = one.start(run, "sleep 0.4; echo done")
-    assert one.ask("leave", of=number)["left"]
-    assert one.wait(number)["state"] == "running"
-    assert one.ask("attach", run=run)["stdout"] == b"done\n"
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -35,7 +35,7 @@ def test_fifty_megabytes_pass_in_flat_memory_and_what_is_over_the_cap_is_counted
     from interlock.runner.recording import run_record
 
     one = helper()
-    one.ask("resolve", paths=[])
+    one.ask("here")
     before = resident(one.process.pid)
     command = "head -c 50000000 /dev/zero | tr '\\0' x; sleep 0.3; echo end; head -c 3000000 /dev/zero >&2"
     number = one.start(run, command, spool_bytes_max=8 * MEGABYTE)
@@ -65,7 +65,7 @@ def test_a_follower_that_does_not_read_stops_nobody(helper: Helpers, place: str,
 
 def test_output_is_seen_while_it_comes_by_whoever_follows(helper: Helpers, run: str) -> None:
     one, other = helper(), helper()
-    other.ask("resolve", paths=[])
+    other.ask("here")
     number = one.start(run, "for n in 1 2 3; do echo $n; sleep 0.6; done")
     eventually(lambda: one.events[number] or one.receive(10))
     followed = other.send("attach", run=run)
