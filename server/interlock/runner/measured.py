@@ -33,12 +33,29 @@ def measure_layers(
     """
     try:
         limits = {"changes_max": order["changes_max"], "began_ns": began_ns}
-        record = read_changes(plan["layers"], order, limits)
+        record = read_changes([layer for layer in plan["layers"] if _lies_as_laid(layer, plan["ways"])], order, limits)
     except (LayerFault, OSError) as fault:
         return {"observed": "none", "notes": ["the layer could not be read: %s" % fault]}
     if record["changes"]:
         unsynced.append(hold_layers(rundir, record, plan["store"]))
     return {"observed": "staged", "changes": len(record["changes"]), "scratch": record["scratch"]}
+
+
+def _lies_as_laid(layer: Dict[str, Any], ways: Dict[str, List[int]]) -> bool:
+    """Whether a layer lies over the directory that it was laid over; of an untouched one it does not matter.
+
+    A file system that was unmounted meanwhile leaves a directory with other meta: nothing that the run did. Raises
+    LayerFault where something was written over what is gone by now.
+    """
+    try:
+        looks = os.stat(layer["point"])
+        if ways.get(layer["point"]) == [looks.st_dev, looks.st_ino]:
+            return True
+    except OSError:
+        pass  # it is gone altogether
+    if os.listdir(layer["upper"]):
+        raise LayerFault("moved", "%s is another directory now" % layer["point"], layer["point"])
+    return False
 
 
 def hold_layers(rundir: str, record: Dict[str, Any], store: str) -> int:

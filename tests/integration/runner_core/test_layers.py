@@ -1,5 +1,6 @@
 """Layers through the helper: held, landed, undone, discarded; by workers that outlive it. The disk is the witness."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -331,3 +332,35 @@ def test_a_layer_that_came_through_a_crash_of_the_host_whole_lands(
     after_a_crash(place, run, None)
     assert one.ask("land", run=run, digest=answer["layer"])["state"] == "landed"
     assert tree(work) == {"old": "old\nmore\n", "tree/below/leaf": "leaf\n", "tree/link": "leaf\n"}
+
+
+@pytest.mark.parametrize("writes_there", [False, True])
+def test_a_file_system_that_is_unmounted_during_a_run_is_not_blamed_on_it(
+    writes_there: bool, helper: Helpers, work: Path, run: str
+) -> None:
+    apart = work / "apart"
+    apart.mkdir(mode=0o750)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", apart], check=True)
+    one = helper()
+    one.ask("hello")
+    try:
+        command = f"{'echo x > apart/x; ' if writes_there else ''}echo x > beside; echo made; sleep 0.8"
+        number = one.start(run, command, level="staged", network="none", cwd=str(work), writes=[str(work)])
+        eventually(lambda: b"made" in b"".join(body for _, body in _events(one, number)))
+    finally:
+        subprocess.run(["umount", "-l", apart], check=True)
+    answer = one.wait(number)
+    assert answer["end"]["exit_code"] == 0
+    if writes_there:
+        assert (answer["end"]["observed"], answer["changes"]) == ("none", [])
+        assert "is another directory now" in " ".join(answer["end"]["notes"])
+    else:
+        assert [change["path"] for change in answer["changes"]] == [f"{work}/beside"]
+    assert sorted(path.name for path in work.iterdir()) == ["apart"]
+    assert apart.stat().st_mode & 0o7777 == 0o750
+
+
+def _events(one: RunnerChannel, number: int) -> list[tuple[dict, bytes]]:
+    with contextlib.suppress(TimeoutError):
+        one.receive(0.05)
+    return one.events[number]
