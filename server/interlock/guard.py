@@ -306,6 +306,7 @@ def effects_json(effects: Effects) -> dict[str, Json]:
         "declared": {
             "writes": list(effects.declared.writes),
             "deletes": list(effects.declared.deletes),
+            "reads": list(effects.declared.reads),
             "services": list(effects.declared.services),
             "network": effects.declared.network.value,
         },
