@@ -17,8 +17,8 @@ from mcp import Client
 from benchmarks.contained import rate
 from benchmarks.harness import BENCH_HOST, Ground, client_of, ground, guarded_command
 from benchmarks.table import Row, at_most, run_alone
+from interlock.runner.expiring import expire_runs
 from interlock.runner.rundirs import runs_place
-from interlock.runner.settling import expire_runs
 from interlock.settings import Limits
 
 CALLS = 10_000

@@ -214,7 +214,7 @@ class DurableRun:
         if fault.code == "expired":
             return Reply({"state": "lost", "known": {"why": "expired", "reason": fault.reason}})
         if fault.code == "moved":
-            self._link.forget_paths()
+            self._link.paths.forget()
         reasons: dict[str, Refusal] = {
             "moved": paths_moved(fault.reason),
             "busy": unreachable(fault.reason).refusal,

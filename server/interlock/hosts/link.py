@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,9 +16,8 @@ from interlock.hosts.gate import SessionGate
 from interlock.hosts.hellos import Hellos
 from interlock.hosts.outpost import NoRunner, Outpost, OutpostLost, RunnerFault, open_outpost
 from interlock.hosts.program import runner_exec
-from interlock.hosts.resolve import is_steady
+from interlock.hosts.recent import RecentPaths
 from interlock.hosts.wire import Exec
-from interlock.ports import PathQuery
 from interlock.settings import HostSettings, Limits
 from interlock_policies.facts import HostFacts
 
@@ -50,8 +49,6 @@ class Live:
         return "OpenSSH" in str(self.connection.get_extra_info("server_version", ""))
 
 
-RECENT_SECONDS = 30.0
-RECENT_PATHS_MAX = 2_048
 Made = TypeVar("Made")
 Dial = Callable[[Callable[[], None]], Awaitable[asyncssh.SSHClientConnection]]
 OpenSftp = Callable[[asyncssh.SSHClientConnection], Awaitable[asyncssh.SFTPClient]]
@@ -78,7 +75,7 @@ class Link:
         self._connecting: asyncio.Task[Live] | None = None
         self._tidying: asyncio.Task[None] | None = None
         self._hellos = Hellos()
-        self._recent: dict[PathQuery, tuple[float, str]] = {}
+        self.paths = RecentPaths()
         keeps_sftp = host.sessions_max >= SFTP_SHARED_SESSIONS_MIN
         self._keeps_sftp = keeps_sftp
         self._keeps_runner = host.sessions_max >= RUNNER_SESSIONS_MIN
@@ -242,30 +239,10 @@ class Link:
         else:
             task.cancel()
 
-    # ── where paths led ──────────────────────────────────────────────────────────────────────────────────────────────
-
-    def recent_paths(self, live: Live, queries: Sequence[PathQuery]) -> Mapping[PathQuery, str] | None:
-        """Where all of these led a moment ago; None where one is not known, or no runner is there to look again."""
-        if live.outpost is None or _is_over(live.outpost) or not live.outpost.done() or self.host.become:
-            return None
-        since = asyncio.get_running_loop().time() - RECENT_SECONDS
-        found: dict[PathQuery, str] = {}
-        for query in queries:
-            at, found[query] = self._recent.get(query, (float("-inf"), ""))
-            if at < since:
-                return None
-        return found
-
-    def keep_paths(self, found: Mapping[PathQuery, str]) -> None:
-        """Remember where these lead."""
-        if len(self._recent) + len(found) > RECENT_PATHS_MAX:
-            self._recent.clear()
-        now = asyncio.get_running_loop().time()
-        self._recent.update({query: (now, real) for query, real in found.items() if is_steady(query, real)})
-
-    def forget_paths(self) -> None:
-        """Something may have changed on the host."""
-        self._recent.clear()
+    def can_look_again(self, live: Live) -> bool:
+        """Whether what runs here has a runner in front of it that looks at its paths, with the same eyes, once more."""
+        task = live.outpost
+        return task is not None and task.done() and not _is_over(task) and not self.host.become
 
     async def close(self) -> None:
         """Close the connection and whoever still makes one."""

@@ -87,7 +87,7 @@ class SshHosts:
         """Each path as the host's kernel would find it. PathInvalid for a loop of links or too many paths."""
 
         async def work(link: Link, live: Live) -> Resolution | Refusal:
-            known = link.recent_paths(live, queries) if recent else None
+            known = link.paths.find(queries) if recent and link.can_look_again(live) else None
             if known is not None:
                 return Resolution(known, believed=True)
             async with link.files(live) as sftp:
@@ -99,7 +99,7 @@ class SshHosts:
                     raise
             if isinstance(found, Refusal):
                 return found
-            link.keep_paths(found)
+            link.paths.keep(found)
             return Resolution(found)
 
         return await self._read(host, Kind.FILES, work)
@@ -233,7 +233,7 @@ class SshHosts:
         bounds = run.bounds
         if bounds.level is not Level.CONFINED or bounds.writes or bounds.deletes:
             with suppress(Faulted):  # of a host that is not in the inventory nothing is known
-                self._roads.link(run.host).forget_paths()
+                self._roads.link(run.host).paths.forget()
 
     async def _file_work(self, run: Run, plan: WorkPlan, listed: list[Attempt]) -> Executed:
         """Made ready through the runner: nothing has changed whatever fails, so it may be tried again."""
@@ -253,7 +253,7 @@ class SshHosts:
                 reason = f"the host cannot run the runner: {live.no_runner or 'it offers too few sessions'}"
                 raise Faulted(ContainmentUnavailable(reason=reason), counts=False)
             if run.bounds.believed:
-                link.forget_paths()
+                link.paths.forget()
                 raise Faulted(paths_moved("the host cannot look again where its paths lead"), counts=False)
             async with link.gate.enter():
                 plain = PlainRun(Place(link, around), run, plan, self._spool, self._limits)

@@ -7,7 +7,7 @@ import os
 from typing import Any, Dict, List, Optional, Tuple
 
 from interlock.runner.measured import told_changes
-from interlock.runner.recording import known_of_lost
+from interlock.runner.recording import Record, boot_id
 from interlock.runner.spooling import pieces_left, read_output
 
 EVENT_BYTES_MAX = 256 * 1024
@@ -78,6 +78,17 @@ def inline(pieces: List[Piece]) -> Tuple[Dict[str, Any], bytes]:
     found = {stream: (offset, data) for stream, offset, data in pieces}
     out, err = found.get(1, (0, b"")), found.get(2, (0, b""))
     return {"out_inline": len(out[1]), "out_offset": out[0], "err_offset": err[0]}, out[1] + err[1]
+
+
+def known_of_lost(rundir: str, record: Record) -> Record:
+    """What a lost run left behind, for one who must decide what became of it."""
+    return {
+        "began": "void" not in record,
+        "why": record.get("void", "the supervisor is gone"),
+        "level": record.get("order", {}).get("level", "none"),
+        "rebooted": bool(record.get("boot")) and record["boot"] != boot_id(),
+        "landing": sorted(name for name in os.listdir(rundir) if name.startswith(("landing.", "undo."))),
+    }
 
 
 def ending_of(rundir: str, state: str, record: Dict[str, Any]) -> Dict[str, Any]:

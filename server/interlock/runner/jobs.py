@@ -2,13 +2,14 @@
 
 from typing import Any, Callable, Dict, Tuple
 
+from interlock.runner.expiring import expire_runs
 from interlock.runner.following import FINAL_CHANGES_MAX
 from interlock.runner.measured import clear_settled, diff_run, told_changes
 from interlock.runner.putting import put_work, take_upload
 from interlock.runner.recording import require_run
 from interlock.runner.rundirs import RunFault, run_dir
 from interlock.runner.services import SERVICE_UNIT, SERVICE_VERBS, control_service, plain_unit
-from interlock.runner.settling import discard_run, expire_runs, land_run, sweep_runs, undo_run
+from interlock.runner.settling import discard_run, land_run, sweep_runs, undo_run
 
 DIFF_BYTES_MAX = 512 * 1024
 IMAGE_BYTES_DEFAULT = 256 * 1024 * 1024

@@ -13,12 +13,11 @@ import os
 from functools import lru_cache
 from typing import Any, Dict, Optional, Sequence, Tuple
 
+from interlock.runner.gone import has_expired
 from interlock.runner.rundirs import RunFault, disk_fault, read_run_bytes, read_run_file, write_all, write_run_file
 
 RECORD_NAMES = ("claim", "void", "begun", "ended")  # forward: whoever reads in this order misses no rename
 UPLOAD_NAME = "upload"
-EXPIRED_NAME = ".expired"  # beside the run directories: the ids of those that were removed, one a line
-EXPIRED_BYTES_MAX = 1024 * 1024
 Record = Dict[str, Any]
 
 
@@ -61,31 +60,6 @@ def unclaim(rundir: str) -> None:
     for remove, path in ((os.unlink, os.path.join(rundir, "claim")), (os.rmdir, rundir)):
         with contextlib.suppress(OSError):
             remove(path)
-
-
-def has_expired(rundir: str) -> bool:
-    """Whether a run of this id was removed here, as far back as is remembered."""
-    place, run = os.path.split(rundir)
-    text = read_run_bytes(place, EXPIRED_NAME) or b""
-    return b"\n%s\n" % os.fsencode(run) in b"\n" + text
-
-
-def note_expired(place: str, runs: Sequence[str]) -> None:
-    """Remember, durably, that these are about to be removed; the oldest half is forgotten when there are too many.
-
-    Raises OSError. One at a time: the caller holds a lock.
-    """
-    path = os.path.join(place, EXPIRED_NAME)
-    text = (read_run_bytes(place, EXPIRED_NAME) or b"") + "".join(run + "\n" for run in runs).encode("ascii")
-    if len(text) > EXPIRED_BYTES_MAX:
-        text = text[-EXPIRED_BYTES_MAX // 2 :].partition(b"\n")[2]
-    handle = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        write_all(handle, text)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    os.rename(path + ".new", path)
 
 
 def begin_run(rundir: str, supervisor: Record) -> int:
@@ -215,17 +189,6 @@ def run_state(rundir: str) -> Tuple[str, Record]:
     if "void" in (name, *record):
         return "void" if record.get("void") == "absent" else "lost", record
     return "starting" if name or os.path.isdir(rundir) else "absent", record
-
-
-def known_of_lost(rundir: str, record: Record) -> Record:
-    """What a lost run left behind, for one who must decide what became of it."""
-    return {
-        "began": "void" not in record,
-        "why": record.get("void", "the supervisor is gone"),
-        "level": record.get("order", {}).get("level", "none"),
-        "rebooted": bool(record.get("boot")) and record["boot"] != boot_id(),
-        "landing": sorted(name for name in os.listdir(rundir) if name.startswith(("landing.", "undo."))),
-    }
 
 
 def raise_fence(rundir: str, fence: int) -> bool:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from interlock.runner.gone import has_expired, note_expired
 from interlock.runner.recording import (
     begin_run,
     boot_id,
     claim_run,
     claim_void,
     end_run,
-    has_expired,
-    note_expired,
     own_identity,
     raise_fence,
     run_state,
@@ -175,7 +174,7 @@ def test_what_has_expired_begins_no_second_time_and_is_not_told_as_never_begun(t
 
 
 def test_what_expired_is_remembered_within_bounds_the_newest_the_longest(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("interlock.runner.recording.EXPIRED_BYTES_MAX", 1_000)
+    monkeypatch.setattr("interlock.runner.gone.EXPIRED_BYTES_MAX", 1_000)
     for number in range(300):
         note_expired(str(tmp_path), [f"run-{number}"])
         assert (tmp_path / ".expired").stat().st_size <= 1_000
