@@ -15,7 +15,7 @@ from interlock.runner.measuring import Snapshot, compare, outside_links, snapsho
 from interlock.runner.probe import probe_remove
 from interlock.runner.recording import boot_id
 from interlock.runner.rundirs import RunFault, lay_run_file, read_run_file
-from interlock.runner.tree import LayerFault
+from interlock.runner.tree import LayerFault, resolve_here
 
 MEASURED_FIELDS = ("digest", "scratch", "truncated", "landable", "bytes")
 TOLD_CHARS_MAX = 512 * 1024
@@ -64,6 +64,17 @@ def hold_layers(rundir: str, record: Dict[str, Any], store: str) -> int:
     The open file, still to be synced.
     """
     return lay_run_file(rundir, "changes.json", {**record, "store": store, "boot": boot_id()})
+
+
+def require_paths(order: Dict[str, Any]) -> None:
+    """Its paths lead where they led when it was decided. Raises RoomFault("moved")."""
+    for path, follow, real in order["paths"]:
+        try:
+            now = resolve_here(path, follow)
+        except OSError as fault:
+            raise RoomFault(str(fault), "moved")
+        if now != real:
+            raise RoomFault("%s leads to another place than when it was decided" % path, "moved")
 
 
 def look_before(order: Dict[str, Any]) -> Optional[Snapshot]:

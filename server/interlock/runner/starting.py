@@ -14,13 +14,12 @@ from typing import Any, Dict, List, NoReturn, Optional, Tuple
 from interlock.runner.frames import FrameReader
 from interlock.runner.launching import Launched, can_wait, fits_waiting
 from interlock.runner.layout import RoomFault
-from interlock.runner.measured import drop_layers, look_before, measure_layers, measure_trees
+from interlock.runner.measured import drop_layers, look_before, measure_layers, measure_trees, require_paths
 from interlock.runner.recording import begin_run, own_identity
 from interlock.runner.room import is_same_room, move_layers, plan_room
 from interlock.runner.services import control_service
 from interlock.runner.steps import run_step
 from interlock.runner.supervise import Supervisor, leave_helper, write_end
-from interlock.runner.tree import resolve_here
 
 ENDED_HINT = b"e"
 ENDED_BYTES = struct.Struct(">I")
@@ -174,6 +173,8 @@ def see_through(
         before = look_before(order)
     except RoomFault as fault:
         launched.end()
+        if launched.has_room:
+            drop_layers(rundir, launched.plan["store"])
         refuse(rundir, order, fault, pipe)
         return
     began_ns = time.time_ns() if hasattr(time, "time_ns") else int(time.time() * 1e9)
@@ -197,17 +198,6 @@ def see_through(
     launched.close()
     if launched.has_room and not end.get("changes"):
         drop_layers(rundir, launched.plan["store"])
-
-
-def require_paths(order: Dict[str, Any]) -> None:
-    """Its paths lead where they led when it was decided. Raises RoomFault("moved")."""
-    for path, follow, real in order["paths"]:
-        try:
-            now = resolve_here(path, follow)
-        except OSError as fault:
-            raise RoomFault(str(fault), "moved")
-        if now != real:
-            raise RoomFault("%s leads to another place than when it was decided" % path, "moved")
 
 
 def refuse(rundir: str, order: Dict[str, Any], fault: Exception, pipe: int) -> None:

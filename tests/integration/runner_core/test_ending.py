@@ -9,7 +9,7 @@ import pytest
 from runner_channel import RunnerChannel
 from sshd import processes_with
 
-from .conftest import eventually, gone
+from .conftest import eventually, gone, names_in
 
 Helpers = Callable[..., RunnerChannel]
 LEVELS = ("none", "confined") if os.geteuid() == 0 else ("none",)
@@ -130,9 +130,9 @@ def test_a_room_that_cannot_be_had_says_why_and_nothing_ran(helper: Helpers, wor
     assert list(work.iterdir()) == [work / "link"]
 
 
-@pytest.mark.parametrize("level", ["none", "confined"])
+@pytest.mark.parametrize("level", ["none", "confined", "staged"])
 def test_a_path_that_leads_elsewhere_than_when_it_was_decided_begins_nothing(
-    helper: Helpers, work, run: str, level: str
+    helper: Helpers, place: str, work, run: str, level: str
 ) -> None:
     if level != "none" and os.geteuid() != 0:
         pytest.skip("rooms of root")
@@ -149,4 +149,5 @@ def test_a_path_that_leads_elsewhere_than_when_it_was_decided_begins_nothing(
             moved = one.run(f"{name}-{which}", f"touch {work}/ran", level=level, paths=[*as_decided, wrong])
             assert (moved["fault"], moved["state"]) == ("moved", "ended")
             assert not moved["end"]["began"]
+            assert names_in(place, f"{name}-{which}") == ["ended"], "no layer is left"
     assert not (work / "ran").exists()
