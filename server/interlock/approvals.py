@@ -121,7 +121,7 @@ class Approvals:
         if isinstance(held, Refusal):
             return None
         accepted = self._entry.placed(accepted, held) if held else accepted
-        effects = await self._line.guard.analyse(accepted, tool, facts, held)
+        effects = await self._line.guard.analyse(accepted, tool, facts, held, fresh=True)
         if isinstance(effects, Refusal) or self._line.redactor.json(effects_json(effects)) != call.effects:
             return None
         judged = self._line.guard.judge(principal, facts, accepted, tool, effects, self._entry.situation(), held)

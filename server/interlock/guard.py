@@ -58,11 +58,12 @@ class Guard:
         self._reading = asyncio.Lock()
 
     async def analyse(
-        self, call: Call, tool: Tool, facts: HostFacts, held: LayerRow | None = None
+        self, call: Call, tool: Tool, facts: HostFacts, held: LayerRow | None = None, *, fresh: bool = False
     ) -> Effects | Refusal:
         """What the call means on this host: inferred effects with every path resolved there, beside the declared.
 
-        What a held layer holds was measured on the host: its paths are what they are.
+        What a held layer holds was measured on the host: its paths are what they are. `fresh`: no path is believed to
+        lead where it led a moment ago.
         """
         if held is not None and call.tool == UNDO:
             return effects_of(call, held)  # it declares, by itself, exactly what was measured
@@ -78,7 +79,7 @@ class Guard:
         if isinstance(measured, Refusal):
             return measured
         whole = joined(inferred, measured)
-        return await self._resolve(replace(whole, declared=call.declaration), facts, recent=tool.runs)
+        return await self._resolve(replace(whole, declared=call.declaration), facts, recent=tool.runs and not fresh)
 
     async def _inferred(self, call: Call, tool: Tool, facts: HostFacts) -> Effects | Refusal:
         command = call.arguments.get("command")

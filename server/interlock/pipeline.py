@@ -208,7 +208,7 @@ class Line:
     async def _still_good(self, ticket: Ticket, approvals: frozenset[str]) -> Refusal | None:
         if self.guard.engine.version != ticket.decision.policy_version:
             return ApprovalExpired(reason="policy changed since it was asked")
-        effects = await self.guard.analyse(ticket.call, ticket.tool, ticket.facts, ticket.held)
+        effects = await self.guard.analyse(ticket.call, ticket.tool, ticket.facts, ticket.held, fresh=True)
         if isinstance(effects, Refusal):
             return effects
         if effects != ticket.effects:

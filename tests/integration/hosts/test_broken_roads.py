@@ -42,7 +42,7 @@ async def test_a_question_over_a_broken_road_is_answered_or_refused(sshd: Sshd, 
         answers = await _asked_while(sshd, tmp_path, relay, corrupt=corrupt)
     assert len(answers) == QUESTIONS
     for answer in answers:
-        assert isinstance(answer, HostFault) or list(answer.values()) == ["/etc"]
+        assert isinstance(answer, HostFault) or list(answer.paths.values()) == ["/etc"]
 
 
 async def test_a_start_that_broke_off_before_it_began_ran_nothing_and_says_so(own_sshd, benches, monkeypatch, tmp_path):

@@ -90,7 +90,7 @@ async def test_paths_resolve_as_on_openssh(bench: Bench, tmp_path: Path) -> None
     (tmp_path / "b").symlink_to("a")
     (tmp_path / "dangling").symlink_to("/srv/none/such")
     found = await bench.hosts.resolve("sandbox", [PathQuery(f"{tmp_path}/dangling"), PathQuery(f"{tmp_path}/x/y")])
-    assert list(found.values()) == ["/srv/none/such", f"{tmp_path}/x/y"]
+    assert list(found.paths.values()) == ["/srv/none/such", f"{tmp_path}/x/y"]
     assert isinstance(await bench.hosts.resolve("sandbox", [PathQuery(f"{tmp_path}/a")]), PathInvalid)
 
 
