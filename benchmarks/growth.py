@@ -17,6 +17,7 @@ from mcp import Client
 from benchmarks.contained import rate
 from benchmarks.harness import BENCH_HOST, Ground, client_of, ground, guarded_command
 from benchmarks.table import Row, at_most, run_alone
+from interlock.hosts.program import program
 from interlock.runner.expiring import expire_runs
 from interlock.runner.rundirs import runs_place
 from interlock.settings import Limits
@@ -31,7 +32,7 @@ IDLE_SECONDS = 300.0
 IDLE_CPU_PERCENT_MAX = 1.0
 RUNS_KEPT_MAX = 1_000
 TICKS = os.sysconf("SC_CLK_TCK")
-HELPER = b"import os,sys,zlib,hashlib,marshal"
+HELPER = program().digest.encode()  # stands in its command line
 KIB = 1024
 
 
@@ -125,15 +126,14 @@ async def _measure(idle_seconds: float) -> list[Row]:
             await asyncio.sleep(idle_seconds)
             fourth = sizes(here)
         count, size = _runs(place, others)
-        rows = [
-            Row("growth", f"{CALLS:,} confined calls, {AT_ONCE} at once", f"{reached:,.0f} a second"),
-            _grown(f"server after {FIRST_CALLS:,} and after {CALLS:,} calls", first.server, second.server),
-            _grown(f"helper after {FIRST_CALLS:,} and after {CALLS:,} calls", first.helper, second.helper),
-            _grown(f"server before and after {LOUD_CALLS} outputs of 50 MB", second.server, third.server),
-            _grown(f"helper before and after {LOUD_CALLS} outputs of 50 MB", second.helper, third.helper),
-            _grown(f"server before and after {idle_seconds:,.0f} s of silence", third.server, fourth.server),
-            _grown(f"helper before and after {idle_seconds:,.0f} s of silence", third.helper, fourth.helper),
-        ]
+        rows = [Row("growth", f"{CALLS:,} confined calls, {AT_ONCE} at once", f"{reached:,.0f} a second")]
+        for when, before, after in (
+            (f"after {FIRST_CALLS:,} and after {CALLS:,} calls", first, second),
+            (f"before and after {LOUD_CALLS} outputs of 50 MB", second, third),
+            (f"before and after {idle_seconds:,.0f} s of silence", third, fourth),
+        ):
+            rows.append(_grown(f"server {when}", before.server, after.server))
+            rows.append(_grown(f"helper {when}", before.helper, after.helper))
         busy = 100 * (fourth.cpu - third.cpu) / idle_seconds
         rows.append(at_most("growth", "processor time of both in silence", busy, IDLE_CPU_PERCENT_MAX, "%"))
         spooled = LOUD_CALLS * (limits.output_bytes_max + 256 * KIB) + count * 16 * KIB

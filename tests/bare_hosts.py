@@ -19,6 +19,7 @@ BUSYBOX = shutil.which("busybox") or ""
 TOOLS = "dash cat chmod dd du env find grep head ls mkdir mkfifo mv rm setsid sleep tail tee tr wc printf".split()
 SSHD = sshd.SSHD
 _numbers = itertools.count(1)
+needs_busybox = pytest.mark.skipif(not BUSYBOX, reason="there is no busybox on this machine")
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="a host without Python is made with mounts, which root may do"
 )

@@ -112,10 +112,10 @@ async def open_app(
             log.warning("call %s was under way when the server stopped; its outcome is unknown", row.call_id)
         await app.approvals.mend()
         if settings.otlp_endpoint:
-            await stack.enter_async_context(_background(export_forever(store, settings.otlp_endpoint)))
+            await stack.enter_async_context(background(export_forever(store, settings.otlp_endpoint)))
         recovering = Recovering(app.line, app.entry, app.live)
         for upkeep in (app.approvals.sweep(), policy.watch(app.guard), _keep_house(app), recovering.forever()):
-            await stack.enter_async_context(_background(upkeep))
+            await stack.enter_async_context(background(upkeep))
         yield app
 
 
@@ -176,7 +176,8 @@ async def _keep_house(app: App) -> None:
 
 
 @asynccontextmanager
-async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+async def background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Do this beside what the context does, until it ends."""
     task = asyncio.create_task(work)
     try:
         yield

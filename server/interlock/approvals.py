@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 
@@ -26,6 +27,8 @@ from interlock_tools.errors import (
     Refusal,
     State,
 )
+
+log = logging.getLogger("interlock")
 
 SWEEP_SECONDS = 1.0
 TAKEN_UP_MAX = 500
@@ -211,14 +214,20 @@ class Approvals:
         """
         started = self._line.clock()
         for row in await self._line.store.approvals(ApprovalState.APPROVED, TAKEN_UP_MAX):
-            call = await self._line.store.call(row.call_id)
-            if call is None or row.decided is None or row.decided >= started:  # else who decides it runs it
+            if row.decided is None or row.decided >= started:  # who decides it now runs it
                 continue
-            if isinstance(await self._line.hosts.facts(call.host), Refusal):
-                continue
-            ticket = await self._take(row)
-            if ticket is not None:
-                await self._run(ticket, row)
+            try:
+                await self._take_up(row)
+            except Exception:
+                log.exception("call %s was approved and could not be taken up", row.call_id)
+
+    async def _take_up(self, row: ApprovalRow) -> None:
+        call = await self._line.store.call(row.call_id)
+        if call is None or isinstance(await self._line.hosts.facts(call.host), Refusal):
+            return
+        ticket = await self._take(row)
+        if ticket is not None:
+            await self._run(ticket, row)
 
     async def _expire(self, row: ApprovalRow) -> None:
         ticket = self._live.release(row.call_id)

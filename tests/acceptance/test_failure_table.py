@@ -57,6 +57,15 @@ async def begun(agent: Agent, mark: Path, **more: object) -> tuple[asyncio.Task,
     return task, re.search(r"INTERLOCK_CALL=(c_[0-9a-f]{32})", environment)[1]
 
 
+async def lost_on(box: Sshd, agent: Agent, mark: Path) -> tuple[str, dict]:
+    """A call that runs on while its host is away: its id, and the answer that its outcome is unknown."""
+    task, call_id = await begun(agent, mark)
+    box.stop()
+    answer = await task
+    assert answer["state"] == "unknown"
+    return call_id, answer
+
+
 # ── connection killed mid-command; and the remote process ────────────────────────────────────────────────────────────
 
 
@@ -82,10 +91,7 @@ async def test_a_host_that_stays_away_is_an_unknown_outcome_until_it_is_back_and
     house = Guarded(tmp_path, limits=f"{FAST}reattach_seconds_max = 1\n").write(Member("box", box))
     mark = house.work / "mark"
     async with house.client() as agent:
-        task, call_id = await begun(agent, mark)
-        box.stop()
-        answer = await task
-        assert answer["state"] == "unknown"
+        call_id, answer = await lost_on(box, agent, mark)
         assert answer["error"]["code"] == "OUTCOME_UNKNOWN"
         assert not answer["ok"]
         assert answer["call_id"] == call_id
@@ -106,10 +112,7 @@ async def test_a_person_says_what_became_of_a_call_whose_host_stays_away(tmp_pat
     house = Guarded(tmp_path, limits=f"{FAST}reattach_seconds_max = 1\n").write(Member("box", box))
     mark = house.work / "mark"
     async with house.client() as agent:
-        task, call_id = await begun(agent, mark)
-        box.stop()
-        answer = await task
-        assert answer["state"] == "unknown"
+        call_id, _ = await lost_on(box, agent, mark)
         ended = await house.command("reconcile", call_id, "--as", "failed", "--reason", "the machine burned down")
         assert ended.returncode == 0, ended.stderr
         assert (await agent.call("call_status", call_id=call_id))["state"] == "failed"

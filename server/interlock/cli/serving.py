@@ -206,6 +206,7 @@ async def _own_http(settings: Settings, principal: str) -> None:
 async def _control(app: App, principal: str) -> AsyncIterator[Owner]:
     """The owner's socket: further clients and the command line come through it. What was left approved goes on."""
     from interlock.admin import Admin
+    from interlock.app import background
     from interlock.control.owner import Services, open_socket
     from interlock.publish.streams import serve_streams
 
@@ -216,14 +217,9 @@ async def _control(app: App, principal: str) -> AsyncIterator[Owner]:
         known = (name or principal) in app.settings.principals
         return None if known else "the running server knows no such principal"
 
-    async with open_socket(app.settings.state_dir, Services(serve_mcp, Admin(app).call, wrong_principal)) as owner:
-        taking_up = asyncio.create_task(app.approvals.take_up(), name="take up what was approved")
-        try:
-            yield owner
-        finally:
-            taking_up.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await taking_up
+    services = Services(serve_mcp, Admin(app).call, wrong_principal)
+    async with open_socket(app.settings.state_dir, services) as owner, background(app.approvals.take_up()):
+        yield owner
 
 
 @contextlib.contextmanager

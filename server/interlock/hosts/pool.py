@@ -29,7 +29,7 @@ from interlock.hosts.resolve import resolve_paths
 from interlock.hosts.roads import Roads
 from interlock.hosts.sftp import open_files
 from interlock.hosts.trust import ShownKey
-from interlock.ports import Authorization, Executed, PathQuery, Progress, Resolution, Run
+from interlock.ports import LEFT, Authorization, Executed, PathQuery, Progress, Resolution, Run
 from interlock.settings import Settings
 from interlock.spool import Redacting, Spool
 from interlock_policies.facts import HostFacts, Level
@@ -134,6 +134,8 @@ class SshHosts:
             executed = Executed({}, fault.refusal, started=fault.began)
         except asyncio.CancelledError as cancelled:
             # What had begun answers for itself; whoever is cancelled here still waited for its turn.
+            if LEFT in cancelled.args:  # it had begun before, and goes on
+                raise
             by = taken(cancelled)
             executed = Executed({}, Cancelled(reason=f"by {by}; nothing ran"), started=False)
         self._forget_paths(run)

@@ -12,7 +12,7 @@ from interlock.runner.rundirs import read_run_file
 from interlock.runner.settling import all_runs, is_landing
 
 # For what goes because there is too much: who was cut off may still come for it, first of all for how it ended.
-EXPIRE_AGE_SECONDS_MIN = 600.0
+EXPIRE_AGE_SECONDS_MIN = 3600.0
 EXPIRE_OUTPUT_SECONDS_MIN = 60.0
 OUTPUT_NAMES = ("out", "err", "out.tail", "err.tail")
 STARTED_SECONDS_MAX = 600.0
@@ -53,6 +53,8 @@ def _expire_runs(place: str, head: Dict[str, Any]) -> Dict[str, Any]:
         if (age > kept_for or too_much) and run not in named and not _is_needed(rundir, age, held_for):
             gone.append(run)
             count, size = count - 1, size - sizes[run]
+    for run in gone:
+        _drop_output(os.path.join(place, run))  # on a full disk this is the room that the next line needs
     if gone:
         note_expired(place, gone)
     for run in gone:
@@ -82,7 +84,10 @@ def _drop_output(rundir: str) -> int:
     """Remove the streams of a run that has ended; how many bytes that freed. Its record and its age stay."""
     if run_state(rundir)[0] != "ended":
         return 0
-    freed, looks = 0, os.stat(rundir)
+    try:
+        freed, looks = 0, os.stat(rundir)
+    except OSError:  # another took it away meanwhile
+        return 0
     for name in OUTPUT_NAMES:
         try:
             size = os.lstat(os.path.join(rundir, name)).st_blocks * 512

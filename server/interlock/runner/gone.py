@@ -15,8 +15,8 @@ EXPIRED_BYTES_MAX = 1024 * 1024
 def has_expired(rundir: str) -> bool:
     """Whether a run of this id was removed here, as far back as is remembered."""
     place, run = os.path.split(rundir)
-    text = read_run_bytes(place, EXPIRED_NAME) or b""
-    return b"\n%s\n" % os.fsencode(run) in b"\n" + text
+    text, line = read_run_bytes(place, EXPIRED_NAME) or b"", os.fsencode(run) + b"\n"
+    return text.startswith(line) or b"\n" + line in text
 
 
 def note_expired(place: str, runs: Sequence[str]) -> None:

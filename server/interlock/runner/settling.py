@@ -1,4 +1,4 @@
-"""Settling: what is done to runs that are over: land, undo, discard, recover, expire. Each may be asked for again."""
+"""Settling: what is done to runs that are over: land, undo, discard, recover. Each may be asked for again."""
 
 import os
 import time

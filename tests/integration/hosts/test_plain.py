@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bare_hosts import BUSYBOX, bare_sshd, needs_root, no_outpost
+from bare_hosts import bare_sshd, needs_busybox, needs_root, no_outpost
 from hosts_bench import Bench
 from interlock_tools.errors import TimedOut
 from sshd import needs_openssh, processes_with
@@ -16,7 +16,7 @@ from sshd import needs_openssh, processes_with
 pytestmark = [pytest.mark.anyio, needs_root, needs_openssh]
 KINDS = [
     "dash",
-    pytest.param("busybox", marks=pytest.mark.skipif(not BUSYBOX, reason="there is no busybox on this machine")),
+    pytest.param("busybox", marks=needs_busybox),
 ]
 
 

@@ -155,7 +155,7 @@ import asyncio, sys
 from pathlib import Path
 import interlock.hosts.link
 from bare_hosts import no_outpost
-from hosts_bench import bench_of, until
+from hosts_bench import bench_of
 from interlock.settings import HostSettings, SecretRef
 interlock.hosts.link.Link.outpost = no_outpost
 async def main():
