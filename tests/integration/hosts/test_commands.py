@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hosts_bench import Bench, own, quick, until
-from interlock.ports import Run
+from interlock.ports import LEFT, Run
 from interlock.runner.rundirs import runs_place
 from interlock_tools.errors import (
     Cancelled,
@@ -192,6 +192,18 @@ async def test_a_call_cancelled_while_it_waits_for_its_turn_ran_nothing(sshd: Ss
     assert not done.started
     assert (await first).refusal is None
     assert not (work / "ran").exists()
+
+
+async def test_who_only_stops_following_is_not_told_that_nothing_ran(sshd: Sshd, benches) -> None:
+    bench = await benches(sshd.settings(sessions_max=1))
+    first = asyncio.create_task(bench.sh("sleep 2"))
+    await until(lambda: processes_with("sleep\0" + "2"))
+    second = asyncio.create_task(bench.sh("true"))
+    await asyncio.sleep(0.1)
+    second.cancel(LEFT)
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert (await first).refusal is None
 
 
 async def test_a_listener_that_fails_does_not_disturb_the_command(bench: Bench) -> None:

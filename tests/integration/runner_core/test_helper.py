@@ -1,7 +1,9 @@
 """The helper: many runs at once, every request answered or refused, bad frames the end of it and of nothing else."""
 
+import contextlib
 import os
 import struct
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -155,8 +157,6 @@ def test_a_place_that_is_a_link_is_refused_and_nothing_runs(helper: Helpers, pla
 def test_a_disk_that_is_full_refuses_the_claim_and_does_not_take_the_id(helper: Helpers, place: str, run: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("mounts a small file system")
-    import subprocess
-
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "small", place], check=True)
     try:
         one = helper()
@@ -178,8 +178,6 @@ def test_a_disk_that_is_full_refuses_the_claim_and_does_not_take_the_id(helper: 
 def test_a_disk_that_fills_up_loses_output_and_neither_the_end_nor_a_cancellation(
     helper: Helpers, place: str, run: str
 ) -> None:
-    import subprocess
-
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k,mode=700", "small", place], check=True)
     try:
         one = helper()
@@ -188,6 +186,23 @@ def test_a_disk_that_fills_up_loses_output_and_neither_the_end_nor_a_cancellatio
         assert 0 < answer["end"]["out_kept"] < 131072
         assert "not kept" in " ".join(answer["end"]["notes"])
         assert helper().ask("attach", run=run)["end"] == answer["end"]
+        one.close()
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_old_runs_expire_on_a_full_disk_too_and_are_remembered(helper: Helpers, place: str, run: str) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs", place], check=True)
+    try:
+        one = helper()
+        one.run(run, "head -c 200000 /dev/zero")
+        with Path(place, ".filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while filler.write(b"x" * 4096):
+                pass
+        assert one.ask("expire", days=0)["removed"] == 1
+        assert not Path(place, run).exists()
+        assert one.ask("attach", run=run)["fault"] == "expired"
         one.close()
     finally:
         subprocess.run(["umount", "-l", place], check=True)
