@@ -37,9 +37,9 @@ TREE_MILLION = 1_000_000
 READ = "cat /etc/hostname"
 
 
-async def read(client: Client, host: str = "") -> float:
+async def read(client: Client, host: str = "", command: str = READ) -> float:
     """Milliseconds of one read. Raises RuntimeError where it failed."""
-    arguments = {"command": READ, **({"host": host} if host else {})}
+    arguments = {"command": command, **({"host": host} if host else {})}
     began = time.perf_counter()
     answer = await client.call_tool("shell_run", arguments)
     took = (time.perf_counter() - began) * 1_000
@@ -75,13 +75,13 @@ async def reads(here: Ground, pairs: int, figure: str, most: float) -> Row:
     return at_most("contained", told, own / other, most, "× unguarded")
 
 
-async def rate(client: Client, hosts: Sequence[str], at_once: int, calls: int) -> float:
+async def rate(client: Client, hosts: Sequence[str], at_once: int, calls: int, command: str = READ) -> float:
     """Reads a second with so many on the way, spread over the hosts. Raises where one fails."""
     numbers = iter(range(calls))
 
     async def one_after_another() -> None:
         for number in numbers:
-            await read(client, hosts[number % len(hosts)])
+            await read(client, hosts[number % len(hosts)], command)
 
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:

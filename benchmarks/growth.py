@@ -1,4 +1,4 @@
-"""What many calls, much output and long silence leave behind: memory of server and helper, run directories on the host.
+"""What many calls, much output and long silence leave behind: memory, open files, processes, run directories.
 
 `python -m benchmarks.growth --idle-seconds N` sets how long the connection is left alone; a day is 86400.
 """
@@ -25,24 +25,33 @@ from interlock.settings import Limits
 CALLS = 10_000
 FIRST_CALLS = 1_000
 AT_ONCE = 20
+CLOCK = "date +%s%N"  # its result is another each time: the same one again and again would be a loop
 LOUD_CALLS = 10
 LOUD_BYTES = 50_000_000
 GROWN_MAX = 1.25
 IDLE_SECONDS = 300.0
+SETTLE_SECONDS = 3.0
 IDLE_CPU_PERCENT_MAX = 1.0
 RUNS_KEPT_MAX = 1_000
 TICKS = os.sysconf("SC_CLK_TCK")
 HELPER = program().digest.encode()  # stands in its command line
 KIB = 1024
+PROCESSES_LEFT_MAX = 4  # what may wait for the next call: a supervisor, its room, its shell, a worker
+FILES_MORE_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Resident memory in KiB and processor time in seconds of the server and of the helper."""
+    """Resident memory in KiB of the server and of the helper; of both processor time in seconds and open files.
+
+    `processes`: entries of the process table below the helper, those of ended processes among them.
+    """
 
     server: int
     helper: int
     cpu: float
+    files: int
+    processes: int
 
 
 def _words(pid: int) -> bytes:
@@ -80,11 +89,24 @@ def sizes(here: Ground) -> Sizes:
 
     server = _only(lambda pid: b"serve" in _words(pid) and os.fsencode(here.folder) in _words(pid), "server")
     helper = _only(is_helper, "helper")
-    used = 0
+    used, files = 0, 0
     for pid in (server, helper):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         used += int(fields[11]) + int(fields[12])
-    return Sizes(_status(server, "VmRSS"), _status(helper, "VmRSS"), used / TICKS)
+        files += len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    memory = _status(server, "VmRSS"), _status(helper, "VmRSS")
+    return Sizes(*memory, used / TICKS, files, len(_below(helper)))
+
+
+def _below(root: int) -> list[int]:
+    found = []
+    for path in Path("/proc").iterdir():
+        try:
+            if path.name.isdigit() and _status(int(path.name), "PPid") == root:
+                found += [int(path.name), *_below(int(path.name))]
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
 
 
 def _grown(what: str, before: int, after: int) -> Row:
@@ -116,9 +138,10 @@ async def _measure(idle_seconds: float) -> list[Row]:
     others = _names(place)
     with ground() as here:
         async with client_of(guarded_command(here, containment="staged"), here) as client:
-            await rate(client, [BENCH_HOST], AT_ONCE, FIRST_CALLS)
+            await rate(client, [BENCH_HOST], AT_ONCE, FIRST_CALLS, CLOCK)
             first = sizes(here)
-            reached = await rate(client, [BENCH_HOST], AT_ONCE, CALLS - FIRST_CALLS)
+            reached = await rate(client, [BENCH_HOST], AT_ONCE, CALLS - FIRST_CALLS, CLOCK)
+            await asyncio.sleep(SETTLE_SECONDS)
             second = sizes(here)
             for _ in range(LOUD_CALLS):
                 await _loud(client)
@@ -134,6 +157,10 @@ async def _measure(idle_seconds: float) -> list[Row]:
         ):
             rows.append(_grown(f"server {when}", before.server, after.server))
             rows.append(_grown(f"helper {when}", before.helper, after.helper))
+        then = f"after {CALLS:,} calls"
+        rows.append(at_most("growth", f"processes below the helper {then}", second.processes, PROCESSES_LEFT_MAX, ""))
+        more = fourth.files - first.files
+        rows.append(at_most("growth", "open files of both, more than after the first calls", more, FILES_MORE_MAX, ""))
         busy = 100 * (fourth.cpu - third.cpu) / idle_seconds
         rows.append(at_most("growth", "processor time of both in silence", busy, IDLE_CPU_PERCENT_MAX, "%"))
         spooled = LOUD_CALLS * (limits.output_bytes_max + 256 * KIB) + count * 16 * KIB

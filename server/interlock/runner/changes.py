@@ -183,7 +183,7 @@ class LayerReading:
         elif stat.S_ISDIR(over.st_mode) or stat.S_ISDIR(under.st_mode):
             self._turned(up, low, name, path, source)
         else:
-            self._leaf(up, low, name, path, source)
+            self._leaf(up, low, name, path, source, over, under)
 
     def _is_scratch(self, path: str) -> bool:
         if not any(path.startswith(place + "/") for place in SCRATCH_IN_LAYERS):
@@ -329,9 +329,9 @@ class LayerReading:
         now = kind_of_mode(os.stat(name, dir_fd=up, follow_symlinks=False).st_mode)
         self.add_new(up, name, path, source, was, "%s → %s" % (was["kind"], now))
 
-    def _leaf(self, up: int, low: int, name: str, path: str, source: str) -> None:
-        over = os.stat(name, dir_fd=up, follow_symlinks=False)
-        under = os.stat(name, dir_fd=low, follow_symlinks=False)
+    def _leaf(
+        self, up: int, low: int, name: str, path: str, source: str, over: os.stat_result, under: os.stat_result
+    ) -> None:
         was = fingerprint_of(under, link_target(low, name, under))
         now = kind_of_mode(over.st_mode)
         equal = now == was["kind"] and is_equal(up, low, name, over, under)

@@ -10,7 +10,7 @@ import signal
 import time
 from typing import Dict, Iterator, Set, Tuple
 
-from interlock.runner.recording import start_ticks
+from interlock.runner.processes import start_ticks
 
 CALL_MARK = "INTERLOCK_CALL"
 ENVIRON_BYTES_MAX = 256 * 1024

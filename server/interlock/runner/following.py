@@ -7,7 +7,8 @@ import os
 from typing import Any, Dict, List, Optional, Tuple
 
 from interlock.runner.measured import told_changes
-from interlock.runner.recording import Record, boot_id
+from interlock.runner.processes import boot_id
+from interlock.runner.recording import Record
 from interlock.runner.spooling import pieces_left, read_output
 
 EVENT_BYTES_MAX = 256 * 1024

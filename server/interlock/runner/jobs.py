@@ -1,6 +1,7 @@
 """Jobs: the verbs that may take long, as functions of a request. A worker does each, and outlives the helper."""
 
-from typing import Any, Callable, Dict, Tuple
+import os
+from typing import Any, Callable, Dict, NoReturn, Tuple
 
 from interlock.runner.expiring import expire_runs
 from interlock.runner.following import FINAL_CHANGES_MAX
@@ -10,6 +11,9 @@ from interlock.runner.recording import require_run
 from interlock.runner.rundirs import RunFault, run_dir
 from interlock.runner.services import SERVICE_UNIT, SERVICE_VERBS, control_service, plain_unit
 from interlock.runner.settling import discard_run, land_run, sweep_runs, undo_run
+from interlock.runner.starting import next_given
+from interlock.runner.supervise import leave_helper
+from interlock.runner.working import see_job_through
 
 DIFF_BYTES_MAX = 512 * 1024
 IMAGE_BYTES_DEFAULT = 256 * 1024 * 1024
@@ -100,8 +104,23 @@ JOBS: Dict[str, Callable[[str, Head, bytes], Answered]] = {
 AFTERWARDS: Dict[str, Callable[[str], None]] = {"land": clear_settled, "discard": clear_settled}
 
 
-def after_job(place: str, head: Head) -> None:
-    """Do what is left of a job that was answered."""
-    afterwards = AFTERWARDS.get(head["do"])
-    if afterwards is not None:
-        afterwards(run_dir(place, head.get("run")))
+def do_job(place: str, head: Head, body: bytes, pipe: int) -> NoReturn:
+    """Do the job of a request in this process, which was forked for it: answer, then what nobody waits for."""
+
+    def after() -> None:
+        afterwards = AFTERWARDS.get(head["do"])
+        if afterwards is not None:
+            afterwards(run_dir(place, head.get("run")))
+
+    see_job_through(lambda: JOBS[head["do"]](place, head, body), pipe, after)
+
+
+def wait_as_worker(place: str, pipe: int) -> NoReturn:
+    """Wait for a request, in a process that was forked ahead of it. Without one nothing is done."""
+    try:
+        leave_helper(pipe)
+        given = next_given(pipe)
+        if given is not None:
+            do_job(place, *given, pipe)
+    finally:
+        os._exit(0)

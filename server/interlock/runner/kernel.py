@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import struct
+from functools import lru_cache
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 try:
@@ -252,10 +253,15 @@ def close_descriptors(lowest: int) -> None:
                     continue
 
 
-def read_mounts(pid: str = "self") -> List[Mount]:
-    """The mount table in its own order, names decoded."""
-    with open("/proc/%s/mountinfo" % pid, "rb") as table:
-        return [_read_mount(os.fsdecode(line)) for line in table.read().splitlines()]
+def mounts_in_sight() -> List[Mount]:
+    """The visible mounts of this process as they are now; worked out anew only where its mount table has changed."""
+    with open("/proc/self/mountinfo", "rb") as table:
+        return list(_in_sight(table.read()))
+
+
+@lru_cache(maxsize=1)
+def _in_sight(table: bytes) -> Tuple[Mount, ...]:
+    return tuple(visible_mounts([_read_mount(os.fsdecode(line)) for line in table.splitlines()]))
 
 
 def _read_mount(line: str) -> Mount:
@@ -319,7 +325,7 @@ def change_mounts(path: str, add: int, take: int, whole_tree: bool = False) -> N
     points = [path]
     if whole_tree:
         prefix = path.rstrip("/") + "/"
-        points += [mount.point for mount in visible_mounts(read_mounts()) if mount.point.startswith(prefix)]
+        points += [mount.point for mount in mounts_in_sight() if mount.point.startswith(prefix)]
     for point in points:
         try:
             now = os.statvfs(point).f_flag

@@ -4,7 +4,7 @@ import os
 import stat
 from typing import Any, Dict, List, Set
 
-from interlock.runner.kernel import Mount, read_mounts, visible_mounts
+from interlock.runner.kernel import Mount, mounts_in_sight
 
 # What an overlay takes as its lower side. Anything else keeps its content and cannot be written.
 LAYERED_TYPES = set(
@@ -69,7 +69,7 @@ class Layout:
         self.store = store
         self.hidden = hidden
         self.home = home
-        self.mounts = visible_mounts(read_mounts())
+        self.mounts = mounts_in_sight()
         self.writes = [path for path in order.get("writes", ()) if path not in OPEN_DEVICES]
         self.deletes = list(order.get("deletes", ()))
         self.notes: List[str] = []

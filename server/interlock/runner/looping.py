@@ -8,17 +8,19 @@ import selectors
 import signal
 import socket
 import time
-from typing import Any, Callable, Dict, List, Optional
+from functools import partial
+from typing import Any, Callable, Dict, List, NoReturn
 
 from interlock.runner.ending import end_leftovers
 from interlock.runner.following import EVENT_BYTES_MAX, NEVER, Follow, Piece, ending_of, inline
 from interlock.runner.frames import FrameReader
 from interlock.runner.lines import LINE_READ_BYTES, Line
-from interlock.runner.recording import is_alive, run_record, run_state, void_run
+from interlock.runner.processes import is_alive
+from interlock.runner.recording import run_record, run_state, void_run
 from interlock.runner.starting import told_end
 from interlock.runner.steps import run_step
 from interlock.runner.supervise import GRACE_SECONDS, read_ready
-from interlock.runner.working import Job, fork_job
+from interlock.runner.working import fork_worker, see_job_through
 
 LOOK_OWN_SECONDS = 0.02
 LOOK_FOREIGN_SECONDS = 0.05
@@ -47,7 +49,7 @@ class Loop:
         sink: int,
         handle: Callable[[Asked], None],
         tidy: Callable[[float], float],
-        idle: Callable[[str, socket.socket], None],
+        idle: Callable[[str, socket.socket, Dict[str, Any]], None],
     ) -> None:
         self._handle = handle
         self._tidy = tidy
@@ -117,17 +119,16 @@ class Loop:
             self.selector.unregister(pipe)
             del self.own[rundir]
             run_step("helper-ended")
-        if not data:
-            self.expect_end()
-            if run_state(rundir)[0] == "starting":
-                void_run(rundir, "its supervisor ended before it began")
+        if not data and run_state(rundir)[0] == "starting":
+            void_run(rundir, "its supervisor ended before it began")
         now = time.monotonic()
         for follow in [follow for follow in self.follows.values() if follow.rundir == rundir]:
             follow.told = ("ended", {"end": end}) if end is not None else None
             follow.due = min(follow.due, now + LOOK_OWN_SECONDS) if rundir in self.own else now
         if end is not None and kind:
-            self._idle(kind, pipe)
+            self._idle(kind, pipe, end)
         elif rundir not in self.own:
+            self.expect_end()
             pipe.close()
 
     def follow(self, follow: Follow) -> None:
@@ -190,7 +191,7 @@ class Loop:
     def _cancelled(self, follow: Follow, state: str, end: Dict[str, Any]) -> None:
         del self.follows[follow.number]
         if state == "lost":
-            self.work(follow.number, lambda: (sweep_leftovers(follow.rundir), b""))
+            self.work(follow.number, partial(see_job_through, lambda: (sweep_leftovers(follow.rundir), b"")))
             return
         state = "absent" if state == "void" else state
         self.answer(follow.number, {"state": state, "found": end.get("found", 0), "left": end.get("left", 0)})
@@ -201,12 +202,15 @@ class Loop:
         run_step("helper-answer")
         self.line.send({"n": number, "ok": True, **fields}, body)
 
-    def work(self, number: int, job: Job, after: Optional[Callable[[], None]] = None) -> None:
-        """Have a job done by a worker and answer with what it gives."""
+    def work(self, number: int, work: Callable[[int], NoReturn]) -> None:
+        """Have something done by a worker of its own and answer with what it gives."""
         if self.jobs >= JOBS_MAX:
             self.line.send({"n": number, "ok": False, "fault": "busy", "reason": "too many jobs at once"})
             return
-        _, pipe = fork_job(job, after)
+        self.hear_worker(number, fork_worker(work))
+
+    def hear_worker(self, number: int, pipe: int) -> None:
+        """Answer with what comes from a worker."""
         self.jobs += 1
         frames = FrameReader()
         os.set_blocking(pipe, False)

@@ -5,7 +5,7 @@ import os
 import stat
 from typing import Any, Dict, List, Optional, Set
 
-from interlock.runner.kernel import Mount, read_mounts, visible_mounts
+from interlock.runner.kernel import Mount, mounts_in_sight
 from interlock.runner.layout import lies_in, outermost_places
 
 # Below a home; "~" stands for each home that is not hidden as a whole.
@@ -56,7 +56,7 @@ def secret_places(home: str, order: Dict[str, Any], mounts: Optional[List[Mount]
     shown = [_plain(path, home) for path in order.get("shown", ())]
     kept = _needed(order) + shown
     found: Set[str] = set()
-    for place in _candidates(home, order, visible_mounts(read_mounts()) if mounts is None else mounts):
+    for place in _candidates(home, order, mounts_in_sight() if mounts is None else mounts):
         if not any(lies_in(place, path) for path in shown):
             found.update(_without(place, [path for path in kept if lies_in(path, place)]))
     found.update(place for path in order.get("protected", ()) for place in _matches(path, home))
@@ -81,7 +81,7 @@ def _candidates(home: str, order: Dict[str, Any], mounts: List[Mount]) -> Set[st
         found.update(_matches(pattern, home))
     for place in ({own} if own else set()) | _entered(others, order):
         found.update(_home_secrets(place))
-    return {os.path.realpath(place) for place in found if _reachable(place)}
+    return {_real(place) for place in found if _reachable(place)}
 
 
 def _home_secrets(home: str) -> List[str]:
@@ -144,6 +144,18 @@ def _matches(pattern: str, home: str) -> Set[str]:
         return set()
     found = glob.glob(path) if set("*?[") & set(path) else [path]
     return {os.path.realpath(place) for place in found if os.path.exists(place)}
+
+
+def _real(place: str) -> str:
+    """Where a place that exists really lies: the kernel's own answer, which costs less than a walk along its links."""
+    try:
+        held = os.open(place, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return os.path.realpath(place)
+    try:
+        return os.readlink("/proc/self/fd/%d" % held)
+    finally:
+        os.close(held)
 
 
 def _reachable(place: str) -> bool:

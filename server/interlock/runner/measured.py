@@ -13,7 +13,7 @@ from interlock.runner.contents import content_diff
 from interlock.runner.layout import RoomFault
 from interlock.runner.measuring import Snapshot, compare, outside_links, snapshot
 from interlock.runner.probe import probe_remove
-from interlock.runner.recording import boot_id
+from interlock.runner.processes import boot_id
 from interlock.runner.rundirs import RunFault, lay_run_file, read_run_file
 from interlock.runner.tree import LayerFault, resolve_here
 

@@ -15,8 +15,8 @@
 # Times are hundredths of a second; OUT and ERR are how many bytes of each stream were seen. An answer is any number of
 # `data STREAM OFFSET LENGTH` lines, each followed by so many bytes, and one `state WORD ...` or `refused CODE REASON`.
 #
-# RUNS/ID is a run. In order of life: `claim` (the request), `end` (blank, so that a full disk cannot keep the end from
-# being written), `sup` (the gate: made once, by the supervisor that lets the command begin, or as void),
+# RUNS/ID is a run. In order of life: `claim` (the request, then the boot), `end` (blank, so that a full disk cannot keep
+# the end from being written), `sup` (the gate: made once, by the supervisor that lets the command begin, or as void),
 # `leader`, `out`, `err` (the heads of the streams), `out.tail`, `out.rest` (the end and the length of what was over the
 # cap), `cancel` (the grace), `why` and `killed` (an end that was forced: found, left). No end and no supervisor: lost.
 
@@ -88,11 +88,16 @@ see() { # $state: absent, foreign, starting, void, running, ended (then $end), o
   state=foreign # begun through the host's Python
   [ ! -e claim.json ] && [ ! -e sup.json ] || return 0
   state=starting
-  [ -s sup ] && read -r supervisor started boot <sup || return 0
+  read -r this_boot </proc/sys/kernel/random/boot_id
+  # A power cut may take `sup` away, but not the claim: nobody knows then whether it had begun.
+  if [ ! -s sup ]; then
+    ! { read -r _ && read -r boot; } <claim 2>/dev/null || [ "$boot" = "$this_boot" ] || state=lost
+    return 0
+  fi
+  read -r supervisor started boot <sup
   state=void
   [ "$supervisor" != void ] || return 0
   look_at "$supervisor"
-  read -r this_boot </proc/sys/kernel/random/boot_id
   state=lost
   [ "$ticks" != "$started" ] || [ "$boot" != "$this_boot" ] || state=running
   # Looked at after the supervisor: in between it may have ended, never begun.
@@ -262,8 +267,10 @@ know_option() { # $option: what an sh starts in the background ignores INT and Q
 
 write_claim() { # on the disk before anything can begin: after a power cut, what began must not look as if it had not
   [ -f end ] || printf '%-160s\n' - >end || return 1
-  # shellcheck disable=SC2154 # it was read before this text was
-  printf '%s\n' "$request" | dd of=claim bs=65536 conv=fsync 2>/dev/null || printf '%s\n' "$request" >claim
+  read -r boot </proc/sys/kernel/random/boot_id
+  # shellcheck disable=SC2154 # the request was read before this text was
+  printf '%s\n' "$request" "$boot" | dd of=claim bs=65536 conv=fsync 2>/dev/null ||
+    printf '%s\n' "$request" "$boot" >claim
 }
 
 attach() {

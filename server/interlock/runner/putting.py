@@ -15,16 +15,8 @@ from typing import Any, Dict, List, Tuple
 from interlock.runner.fileplans import plan_work
 from interlock.runner.filework import WorkContent
 from interlock.runner.measured import drop_layers, hold_layers, told_changes
-from interlock.runner.recording import (
-    UPLOAD_NAME,
-    begin_again,
-    claim_run,
-    drop_upload,
-    end_run,
-    own_identity,
-    raise_fence,
-    run_state,
-)
+from interlock.runner.processes import own_identity
+from interlock.runner.recording import UPLOAD_NAME, begin_again, claim_run, drop_upload, end_run, raise_fence, run_state
 from interlock.runner.rundirs import RunFault, disk_fault, write_all
 from interlock.runner.starting import no_beginning
 from interlock.runner.steps import run_step

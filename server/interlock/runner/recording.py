@@ -10,10 +10,10 @@ is given a `claim` that is void from its beginning.
 import contextlib
 import json
 import os
-from functools import lru_cache
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 from interlock.runner.gone import has_expired
+from interlock.runner.processes import boot_id, is_alive
 from interlock.runner.rundirs import RunFault, disk_fault, read_run_bytes, read_run_file, write_all, write_run_file
 
 RECORD_NAMES = ("claim", "void", "begun", "ended")  # forward: whoever reads in this order misses no rename
@@ -115,6 +115,8 @@ def end_run(rundir: str, record: int, end: Record, unsynced: Sequence[int] = ())
 
 def void_run(rundir: str, why: str) -> bool:
     """Decide that a run that has not begun never will; False where it began or was decided already."""
+    if run_record(rundir)[0] == "begun":
+        return False
     for _ in range(2):  # a claim may be made between the two looks
         try:
             os.rename(os.path.join(rundir, "claim"), os.path.join(rundir, "void"))
@@ -154,13 +156,18 @@ def _line(value: Record) -> bytes:
 
 
 def run_record(rundir: str) -> Tuple[str, Record]:
-    """(the record's name, all of its lines as one value); "" where there is no record."""
+    """(the record's name, all of its lines as one value); "" where there is no record.
+
+    A claim that a supervisor of another boot had made durable counts as begun: a power cut may take the new name away.
+    """
     void: Tuple[str, Record] = ("", {})
     for name in RECORD_NAMES:
         text = read_run_bytes(rundir, name)
         record = {} if text is None else _joined_lines(text)
         if name == "claim" and "void" in record:
             void = name, record  # unless it had begun before that was written: then the claim was another
+        elif name == "claim" and record.get("boot", boot_id()) != boot_id():
+            return "begun", record
         elif text is not None:
             return name, record
     return void
@@ -198,41 +205,6 @@ def raise_fence(rundir: str, fence: int) -> bool:
     if fence > known:
         write_run_file(rundir, "fence.json", {"fence": fence}, durable=False)
     return fence >= known
-
-
-# ── processes by name ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@lru_cache(maxsize=1)
-def boot_id() -> str:
-    """This boot's id; "" where the kernel does not tell."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def start_ticks(pid: int) -> int:
-    """When the process started, in kernel ticks since boot; 0 where there is none, or it has ended."""
-    try:
-        with open("/proc/%d/stat" % pid, "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
-@lru_cache(maxsize=1)
-def own_identity(pid: int) -> Record:
-    """What names this process for ever: its id (given, so that a fork asks anew), its start and the boot."""
-    return {"pid": pid, "start_ticks": start_ticks(pid), "boot": boot_id()}
-
-
-def is_alive(known: Record) -> bool:
-    """Whether the process of an identity still runs."""
-    ticks = known.get("start_ticks", 0)
-    return bool(ticks) and known.get("boot") == boot_id() and start_ticks(int(known.get("pid", 0))) == ticks
 
 
 def require_run(rundir: str) -> Record:

@@ -10,26 +10,19 @@ import resource
 import signal
 import socket
 import time
+from functools import partial
 from typing import Any, Callable, Dict, NoReturn
 
-from interlock.runner.following import Follow
+from interlock.runner.following import NEVER, Follow
 from interlock.runner.frames import FrameBroken
-from interlock.runner.jobs import JOBS, after_job, number_of
+from interlock.runner.jobs import JOBS, do_job, number_of, wait_as_worker
 from interlock.runner.looping import Asked, Loop
 from interlock.runner.orders import checked_order
 from interlock.runner.probe import free_bytes, probe_abilities
-from interlock.runner.recording import (
-    claim_run,
-    claim_void,
-    is_alive,
-    own_identity,
-    raise_fence,
-    run_record,
-    run_state,
-    void_run,
-)
+from interlock.runner.processes import is_alive, own_identity
+from interlock.runner.recording import claim_run, claim_void, raise_fence, run_record, run_state, void_run
 from interlock.runner.rundirs import RunFault, make_runs_place, run_dir, runs_place, write_run_file
-from interlock.runner.spares import Spares, spare_kind
+from interlock.runner.spares import SPARE_STDIN_BYTES_MAX, Spares, spare_kind
 from interlock.runner.starting import supervise_run
 from interlock.runner.steps import name_faults, run_step
 from interlock.runner.supervise import GRACE_SECONDS
@@ -41,7 +34,11 @@ RUNS_MAX = 1024  # of this connection
 FILES_FREE_MIN = 200  # beside one for each run
 GRACE_SECONDS_MAX = 600.0
 CANCEL_PATIENCE_SECONDS = 6.0
-SPARE_REST_SECONDS = 0.1  # what was staged is likely to land next: its worker comes first
+# How long the machine is left alone before the next room is built: the answer goes first, and what was staged is
+# likely to land next.
+SPARE_REST_SECONDS = {"confined": 0.01, "staged": 0.1}
+SPARE_CHANGES_MAX = 1000
+WORKER_KIND = "worker"
 Verb = Callable[[Asked], Any]
 
 
@@ -51,8 +48,8 @@ class Serving:
     def __init__(self, source: int, sink: int, digest: str) -> None:
         self._loop = Loop(source, sink, self._handle, self._tidy, self._idle)
         self._spares = Spares(self._loop.expect_end)
-        self._wanted: Dict[str, Dict[str, Any]] = {}
-        self._wanted_at = 0.0
+        self._wanted: Dict[str, str] = {}  # kind → level
+        self._wanted_at = NEVER
         self._digest = digest
         self._place = ""
         self._abilities: Dict[str, Any] = {}
@@ -89,9 +86,12 @@ class Serving:
 
     def _job(self, asked: Asked) -> None:
         """Have it done in a process of its own; the answer comes when that is over."""
-        job = JOBS[asked.head["do"]]
-        place, head = self._place, asked.head
-        self._loop.work(asked.number, lambda: job(place, head, asked.body), lambda: after_job(place, head))
+        place, head, body = self._place, asked.head, asked.body
+        worker = self._spares.take(WORKER_KIND)
+        if worker is not None and len(body) <= SPARE_STDIN_BYTES_MAX and worker.give(head, body):
+            self._loop.hear_worker(asked.number, worker.pipe.detach())
+        else:
+            self._loop.work(asked.number, lambda pipe: do_job(place, head, body, pipe))
 
     def _hello(self, asked: Asked) -> Dict[str, Any]:
         own = identity(self._digest, self._place)
@@ -129,18 +129,14 @@ class Serving:
         """Give the order to a supervisor that waits for it."""
         kind = spare_kind(order, body)
         spare = self._spares.take(kind)
-        if kind and order["level"] != "none":
-            self._wanted[kind] = order  # its room ends with the run: the next is built when this is over
-            self._wanted_at = time.monotonic() + (SPARE_REST_SECONDS if order["level"] == "staged" else 0.0)
         if spare is None:
             return False
-        given = spare.give(rundir, order, body)
+        given = spare.give({"rundir": rundir, "order": order}, body)
         if given:
-            self._listen(
-                lambda: run_step("helper-ordered"), rundir, kind if order["level"] == "none" else "", spare.pipe
-            )
+            self._listen(lambda: run_step("helper-ordered"), rundir, order, spare.pipe)
         else:
             spare.pipe.close()
+            self._loop.expect_end()
         return given
 
     def _fork(self, rundir: str, order: Dict[str, Any], body: bytes) -> None:
@@ -154,31 +150,42 @@ class Serving:
         if pid == 0:
             supervise_run(rundir, order, body, theirs.fileno(), abilities)
         theirs.close()
-        kind = spare_kind(order, b"") if order["level"] == "none" else ""
-        self._listen(lambda: run_step("helper-forked"), rundir, kind, ours)
+        self._listen(lambda: run_step("helper-forked"), rundir, order, ours)
 
-    def _listen(self, step: Callable[[], None], rundir: str, kind: str, pipe: socket.socket) -> None:
+    def _listen(self, step: Callable[[], None], rundir: str, order: Dict[str, Any], pipe: socket.socket) -> None:
         """Listen to whoever carries it out. It is carried out either way: who cannot be heard is looked after."""
         try:
             step()
-            self._loop.adopt(rundir, kind, pipe)
+            self._loop.adopt(rundir, spare_kind(order), pipe)
         except OSError:
             pipe.close()
+            self._loop.expect_end()
 
     def _tidy(self, now: float) -> float:
-        """Make the spares that are wanted once nothing of this connection runs; drop those nobody wants."""
-        if self._wanted and not self._loop.own and now < self._wanted_at:
+        """Make ready what may be wanted next, once nothing of this connection runs; drop the spares nobody wants."""
+        if self._loop.own or self._loop.jobs or not self._wanted:
+            self._wanted_at = NEVER
+            return self._spares.tidy(now)
+        if self._wanted_at == NEVER:
+            self._wanted_at = now + max(SPARE_REST_SECONDS[level] for level in self._wanted.values())
+        if now < self._wanted_at:
             return min(self._wanted_at, self._spares.tidy(now))
-        if self._wanted and not self._loop.own and not self._loop.jobs:
-            for kind, order in self._wanted.items():
-                if not self._spares.has(kind):
-                    self._spares.make(kind, order, self._abilities, self._place, now)
-            self._wanted.clear()
+        if "staged" in self._wanted.values() and not self._spares.has(WORKER_KIND):
+            self._spares.make(WORKER_KIND, partial(wait_as_worker, self._place), now)
+        for kind in self._wanted:
+            self._spares.go_ahead(kind)
+        self._wanted.clear()
         return self._spares.tidy(now)
 
-    def _idle(self, kind: str, pipe: socket.socket) -> None:
-        """A supervisor has ended its run and waits for the next."""
+    def _idle(self, kind: str, pipe: socket.socket, end: Dict[str, Any]) -> None:
+        """A supervisor has ended its run and waits for the next: its room ended with the run."""
+        if end.get("changes", 0) > SPARE_CHANGES_MAX:
+            pipe.close()  # it has grown
+            self._loop.expect_end()
+            return
         self._spares.keep(kind, pipe, time.monotonic())
+        if end["level"] != "none":
+            self._wanted[kind] = end["level"]
 
     # ── what has started ─────────────────────────────────────────────────────────────────────────────────────────────
 

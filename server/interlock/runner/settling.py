@@ -10,7 +10,8 @@ from interlock.runner.landing import land, recover, recover_landing
 from interlock.runner.measured import put_layers_aside, told_changes
 from interlock.runner.preparing import Landing
 from interlock.runner.probe import probe_remove
-from interlock.runner.recording import boot_id, run_record, run_state
+from interlock.runner.processes import boot_id
+from interlock.runner.recording import run_record, run_state
 from interlock.runner.rundirs import RUN_ID, RunFault, read_run_file, write_run_file
 from interlock.runner.services import control_service
 from interlock.runner.undoing import recover_undo, undo

@@ -1,7 +1,7 @@
 """Starting: the supervisor's process from its fork to its exit: room, run, measure, end. It returns to nobody.
 
-A supervisor whose level is `none` may serve one run after another, never two at once: its next shell waits while the
-helper holds it as a spare. One with a room serves one run, for its namespaces end with that.
+A supervisor serves one run after another, never two at once, while the helper holds it as a spare in between. Each run
+has a room of its own: the next is built when that is asked for, ahead of its order, or else when the order comes.
 """
 
 import contextlib
@@ -15,7 +15,8 @@ from interlock.runner.frames import FrameReader
 from interlock.runner.launching import Launched, can_wait, fits_waiting
 from interlock.runner.layout import RoomFault
 from interlock.runner.measured import drop_layers, look_before, measure_layers, measure_trees, require_paths
-from interlock.runner.recording import begin_run, own_identity
+from interlock.runner.processes import own_identity
+from interlock.runner.recording import begin_run
 from interlock.runner.room import is_same_room, move_layers, plan_room
 from interlock.runner.services import control_service
 from interlock.runner.steps import run_step
@@ -23,7 +24,6 @@ from interlock.runner.supervise import Supervisor, leave_helper, write_end
 
 ENDED_HINT = b"e"
 ENDED_BYTES = struct.Struct(">I")
-Given = Tuple[Dict[str, Any], Dict[str, Any], bytes]
 
 
 def supervise_run(rundir: str, order: Dict[str, Any], body: bytes, pipe: int, abilities: Dict[str, Any]) -> NoReturn:
@@ -31,37 +31,55 @@ def supervise_run(rundir: str, order: Dict[str, Any], body: bytes, pipe: int, ab
     try:
         leave_helper(pipe)
         run_step("supervisor-start")
-        try:
-            launched = prepare(rundir, order, abilities, waits=order["level"] == "none" and fits_waiting(order))
-        except Exception as fault:  # noqa: BLE001 - whatever it is, the run has no room
-            refuse(rundir, order, fault, pipe)
-        else:
-            see_through(rundir, order, body, launched, pipe, abilities)
-            serve_orders(order, pipe)
+        carry_given(rundir, order, body, None, pipe, abilities)
+        serve_orders(order, pipe, abilities, os.path.dirname(rundir))
     finally:
         os._exit(0)
 
 
-def wait_as_spare(order: Dict[str, Any], abilities: Dict[str, Any], place: str, pipe: int) -> NoReturn:
-    """Build the room, wait for an order that fits it, carry it out. Without one nothing is done."""
+def serve_orders(order: Dict[str, Any], pipe: int, abilities: Dict[str, Any], place: str) -> None:
+    """Carry out further orders of the same kind, one after the other, until the helper drops this process."""
+    ready: Optional[Launched] = None
+    while True:
+        if ready is None and order["level"] == "none" and can_wait(order):
+            ready = Launched(order, {}, waits=True)
+        given = next_given(pipe)
+        if given is None:
+            break
+        head, body = given
+        if head.get("ahead"):
+            ready = ready or made_ahead(order, abilities, place)
+            continue
+        run_step("spare-ordered")
+        order = head["order"]
+        carry_given(head["rundir"], order, body, ready, pipe, abilities)
+        ready = None
+    if ready is not None and ready.has_room:
+        leave_room(ready)
+
+
+def made_ahead(order: Dict[str, Any], abilities: Dict[str, Any], place: str) -> Optional[Launched]:
+    """A room with its shell for the next order, which is expected to be like the last one; None where none can be."""
+    run_step("spare-start")
     try:
-        leave_helper(pipe)
-        run_step("spare-start")
-        launched = prepare(os.path.join(place, ".spare-%d" % os.getpid()), order, abilities, waits=True)
-        given = next_order(pipe)
-        if given is None and launched.has_room:
-            leave_room(launched)
-        if given is not None:
-            head, fitted, body = given
-            try:
-                launched = fitting_room(head["rundir"], fitted, abilities, launched)
-            except RoomFault as fault:
-                refuse(head["rundir"], fitted, fault, pipe)
-            else:
-                see_through(head["rundir"], fitted, body, launched, pipe, abilities)
-                serve_orders(fitted, pipe)
-    finally:
-        os._exit(0)
+        return prepare(os.path.join(place, ".spare-%d" % os.getpid()), order, abilities, waits=True)
+    except (RoomFault, OSError):
+        return None  # then the order makes its own, and says why it cannot
+
+
+def carry_given(
+    rundir: str, order: Dict[str, Any], body: bytes, ready: Optional[Launched], pipe: int, abilities: Dict[str, Any]
+) -> None:
+    """Carry out one claimed run to its end, in what waits for it where that fits."""
+    try:
+        if ready is None:
+            launched = prepare(rundir, order, abilities, waits=order["level"] == "none" and fits_waiting(order))
+        else:
+            launched = fitting_room(rundir, order, abilities, ready)
+    except Exception as fault:  # noqa: BLE001 - whatever it is, the run has no room
+        refuse(rundir, order, fault, pipe)
+    else:
+        see_through(rundir, order, body, launched, pipe, abilities)
 
 
 def fitting_room(rundir: str, order: Dict[str, Any], abilities: Dict[str, Any], launched: Launched) -> Launched:
@@ -93,27 +111,14 @@ def leave_room(launched: Launched) -> None:
     drop_layers("", launched.plan["store"])
 
 
-def serve_orders(order: Dict[str, Any], pipe: int) -> None:
-    """Carry out further orders of the same kind, each by a shell that was started before it came."""
-    while order["level"] == "none" and can_wait(order):
-        launched = Launched(order, {}, waits=True)
-        given = next_order(pipe)
-        if given is None:
-            return
-        head, order, body = given
-        if has_ended(launched):
-            launched = Launched(order, {}, waits=False)
-        see_through(head["rundir"], order, body, launched, pipe, {})
-
-
 def has_ended(launched: Launched) -> bool:
     """Whether what waited is gone, whoever killed it: nothing of the order can have begun there."""
     launched.is_reaped = os.waitpid(launched.pid, os.WNOHANG)[0] != 0
     return launched.is_reaped
 
 
-def next_order(pipe: int) -> Optional[Given]:
-    """What the helper gives next: its head, its order, its body; None where it drops this supervisor, or is gone."""
+def next_given(pipe: int) -> Optional[Tuple[Dict[str, Any], bytes]]:
+    """The frame that the helper sends next; None where it drops this process, or is gone."""
     frames = FrameReader()
     os.set_blocking(pipe, True)
     while True:
@@ -123,9 +128,8 @@ def next_order(pipe: int) -> Optional[Given]:
             return None
         if not data:
             return None
-        for head, body in frames.feed(data):
-            run_step("spare-ordered")
-            return head, head["order"], body
+        for given in frames.feed(data):
+            return given
 
 
 def prepare(rundir: str, order: Dict[str, Any], abilities: Dict[str, Any], waits: bool) -> Launched:

@@ -14,7 +14,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from interlock.runner.ending import LOOK_SECONDS, RunTree, TreeEnding, leader_of, process_namespace
 from interlock.runner.launching import Launched
-from interlock.runner.recording import add_to_run, begin_run, end_run, own_identity
+from interlock.runner.processes import own_identity
+from interlock.runner.recording import add_to_run, begin_run, end_run
 from interlock.runner.rundirs import read_run_file
 from interlock.runner.services import ServiceDesk
 from interlock.runner.spooling import OutputSpool

@@ -5,7 +5,7 @@ import pwd
 import sys
 from typing import Any, Dict
 
-from interlock.runner.recording import boot_id
+from interlock.runner.processes import boot_id
 from interlock.runner.rundirs import home_of_user
 
 

@@ -6,7 +6,7 @@ A job's result goes back through a pipe to whoever still listens; what must not 
 import contextlib
 import os
 import signal
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, NoReturn, Optional, Tuple
 
 from interlock.runner.frames import encode_frame
 from interlock.runner.rundirs import RunFault, disk_fault
@@ -17,16 +17,24 @@ from interlock.runner.tree import LayerFault
 Job = Callable[[], Tuple[Dict[str, Any], bytes]]
 
 
-def fork_job(job: Job, after: Optional[Callable[[], None]] = None) -> Tuple[int, int]:
-    """Start a job: (its process, the pipe on which one frame will come: its answer). `after`: done when that is out."""
+def fork_worker(work: Callable[[int], NoReturn]) -> int:
+    """Start a worker; the pipe on which one frame will come: its answer. Raises OSError."""
     ours, theirs = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(theirs)
-        return pid, ours
+    if os.fork() == 0:
+        try:
+            leave_helper(theirs)
+            work(theirs)
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    return ours
+
+
+def see_job_through(job: Job, pipe: int, after: Optional[Callable[[], None]] = None) -> NoReturn:
+    """Do a job in this process, which was forked for it, and answer. `after`: done when the answer is out."""
     try:
-        _give_answer(job, theirs)
-        os.close(theirs)
+        _give_answer(job, pipe)
+        os.close(pipe)
         if after is not None:
             after()
     except (OSError, RunFault):
@@ -36,7 +44,6 @@ def fork_job(job: Job, after: Optional[Callable[[], None]] = None) -> Tuple[int,
 
 
 def _give_answer(job: Job, pipe: int) -> None:
-    leave_helper(pipe)
     for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     run_step("worker-start")

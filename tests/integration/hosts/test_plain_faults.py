@@ -150,6 +150,22 @@ async def test_a_killed_supervisor_is_unknown_and_never_run_again(bare, bench: B
     assert not processes_with("lost-1"), "the watch ends with its supervisor"
 
 
+async def test_after_a_power_cut_that_took_the_gate_a_run_that_may_have_begun_is_unknown_and_not_run_again(
+    bare, bench: Bench, tmp_path: Path
+) -> None:
+    counter = tmp_path / "counter"
+    assert (await bench.sh(f"echo x >> {counter}", call_id="cut-1")).refusal is None
+    left = bare[1] / "cut-1"
+    for name in ("sup", "end", "out", "err", "leader"):
+        (left / name).unlink()
+    claim = (left / "claim").read_text().splitlines()
+    (left / "claim").write_text(f"{claim[0]}\nof-before\n")
+    for again in (await bench.sh(f"echo x >> {counter}", call_id="cut-1"), await bench.hosts.collect(run_of("cut-1"))):
+        assert isinstance(again.refusal, OutcomeUnknown)
+        assert again.started
+    assert counter.read_text() == "x\n"
+
+
 SERVER = """
 import asyncio, sys
 from pathlib import Path

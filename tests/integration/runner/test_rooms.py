@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from integration.runner.conftest import LEVELS, Places, filled, scripts
-from interlock.runner.kernel import read_mounts, visible_mounts
+from interlock.runner.kernel import mounts_in_sight
 from interlock.runner.masks import secret_places
 from rooms_bench import Host, owned_folder
 
@@ -299,6 +299,6 @@ def test_a_base_that_cannot_hold_layers_is_replaced_by_one_that_can(ground: Path
 
 
 def test_covered_mounts_are_not_taken_for_visible_ones() -> None:
-    points = [mount.point for mount in visible_mounts(read_mounts())]
+    points = [mount.point for mount in mounts_in_sight()]
     assert len(points) == len(set(points))
     assert "/" in points

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -50,7 +51,8 @@ def test_a_room_serves_one_run_only_and_what_it_wrote_in_tmp_is_gone(helper: Hel
         said.append((answer["end"]["exit_code"], answer["stdout"]))
         time.sleep(0.3)
     assert said == [(0, b"x\n")] * 4
-    assert len({supervisor_of(place, f"{run}-{n}") for n in range(4)}) == 4
+    assert len({run_record(f"{place}/{run}-{n}")[1]["leader"] for n in range(4)}) == 4
+    assert len({supervisor_of(place, f"{run}-{n}") for n in range(4)}) == 1, "what is ours serves again"
     one.close()
     eventually(lambda: names_in(place) == sorted(f"{run}-{n}" for n in range(4)))
 
@@ -83,6 +85,63 @@ def test_of_many_supervisors_one_stays(helper: Helpers, run: str) -> None:
         one.wait(number)
     eventually(lambda: one.ask("here") and len(supervisors(one)) <= 1)
     assert one.close() == 0
+
+
+@pytest.mark.parametrize("level", [*LEVELS, *(["staged"] if os.geteuid() == 0 else [])])
+def test_a_run_that_is_over_leaves_no_entry_in_the_process_table(
+    helper: Helpers, work: Path, run: str, level: str
+) -> None:
+    one = helper()
+    one.ask("hello")
+    order = {"level": level, "network": "none" if level != "none" else "outbound", "cwd": str(work)}
+    for number in range(12):
+        answer = one.run(f"{run}-{number}", "echo x > new", writes=[str(work)] if level == "staged" else [], **order)
+        if level == "staged":
+            assert one.ask("land", run=answer["run"], digest=answer["layer"])["state"] == "landed"
+    eventually(lambda: one.ask("here") and len([p for p in descendants(one.process.pid) if state(p) == "Z"]) == 0)
+    assert len(descendants(one.process.pid)) <= 4, "what waits: a supervisor, its room with a shell, a worker"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="rooms of root")
+def test_a_supervisor_that_measured_very_much_serves_no_further_run(
+    helper: Helpers, place: str, work: Path, run: str
+) -> None:
+    one = helper()
+    one.ask("hello")
+    for number, files in enumerate((3, 1001, 3)):
+        staged(one, f"{run}-{number}", work, f"for n in $(seq {files}); do echo > {number}-$n; done")
+    first, second, third = (supervisor_of(place, f"{run}-{number}") for number in range(3))
+    assert first == second != third
+    eventually(lambda: one.ask("here") and not [p for p in descendants(one.process.pid) if state(p) == "Z"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="rooms of root")
+def test_a_landing_is_done_by_a_worker_that_was_there_before_it_was_asked_for(
+    helper: Helpers, work: Path, run: str
+) -> None:
+    one = helper(faults="worker-start=stop")
+    one.ask("hello")
+    answer = staged(one, run, work, "echo x > new")
+    eventually(lambda: one.ask("here") and len(supervisors(one)) == 2)
+    waiting = supervisors(one)
+    landing = one.send("land", run=run, digest=answer["layer"])
+    eventually(lambda: [pid for pid in waiting if state(pid) == "T"])
+    os.kill(next(pid for pid in waiting if state(pid) == "T"), signal.SIGCONT)
+    assert one.wait(landing)["state"] == "landed"
+    assert (work / "new").read_text() == "x\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="rooms of root")
+def test_a_worker_that_was_killed_while_it_waited_costs_nothing_but_time(helper: Helpers, work: Path, run: str) -> None:
+    one = helper()
+    one.ask("hello")
+    answer = staged(one, run, work, "echo x > new")
+    eventually(lambda: one.ask("here") and len(supervisors(one)) == 2)
+    for pid in supervisors(one):
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not supervisors(one))
+    assert one.ask("land", run=run, digest=answer["layer"])["state"] == "landed"
+    assert (work / "new").read_text() == "x\n"
 
 
 def supervisors(one: RunnerChannel) -> list[int]:

@@ -8,17 +8,8 @@ from pathlib import Path
 import pytest
 
 from interlock.runner.gone import has_expired, note_expired
-from interlock.runner.recording import (
-    begin_run,
-    boot_id,
-    claim_run,
-    claim_void,
-    end_run,
-    own_identity,
-    raise_fence,
-    run_state,
-    void_run,
-)
+from interlock.runner.processes import boot_id, own_identity
+from interlock.runner.recording import begin_run, claim_run, claim_void, end_run, raise_fence, run_state, void_run
 from interlock.runner.rundirs import RunFault, make_runs_place
 
 ORDER = {"order": {"level": "none"}, "fence": 3}
@@ -103,6 +94,18 @@ def test_a_supervisor_of_another_boot_or_of_a_reused_number_is_gone(rundir: str)
     assert boot_id()
     begin_run(rundir, {**own_identity(os.getpid()), "boot": "another"})
     assert run_state(rundir)[0] == "lost"
+
+
+def test_after_a_power_cut_that_took_the_new_name_a_run_that_may_have_begun_is_not_told_as_never_begun(
+    rundir: str,
+) -> None:
+    claim_run(rundir, ORDER)
+    begin_run(rundir, {**own_identity(os.getpid()), "boot": "of-before"})
+    os.rename(f"{rundir}/begun", f"{rundir}/claim")
+    assert run_state(rundir)[0] == "lost"
+    assert not void_run(rundir, "it never began")
+    assert run_state(rundir)[1].get("void") is None
+    assert not claim_run(rundir, ORDER)
 
 
 def test_an_absent_id_that_was_asked_for_never_starts(rundir: str) -> None:
