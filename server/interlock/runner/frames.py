@@ -5,8 +5,9 @@ so that names that are no UTF-8 survive as surrogates.
 """
 
 import json
+import os
 import struct
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 FRAME_BYTES_MAX = 1024 * 1024  # of a head, and of a body
 FRAME_SIZES = struct.Struct(">II")
@@ -60,3 +61,18 @@ def _frame_head(text: bytes) -> Dict[str, Any]:
     if not isinstance(head, dict):
         raise FrameBroken("a frame's head is no object")
     return head
+
+
+def given_frames(pipe: int) -> Iterator[Tuple[Dict[str, Any], bytes]]:
+    """The frames that come through a pipe, one by one as they are asked for; it ends where the pipe does, or breaks."""
+    frames = FrameReader()
+    os.set_blocking(pipe, True)
+    while True:
+        try:
+            data = os.read(pipe, FRAME_BYTES_MAX)
+        except OSError:
+            return
+        if not data:
+            return
+        for frame in frames.feed(data):
+            yield frame

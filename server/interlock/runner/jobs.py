@@ -5,13 +5,13 @@ from typing import Any, Callable, Dict, NoReturn, Tuple
 
 from interlock.runner.expiring import expire_runs
 from interlock.runner.following import FINAL_CHANGES_MAX
+from interlock.runner.frames import given_frames
 from interlock.runner.measured import clear_settled, diff_run, told_changes
 from interlock.runner.putting import put_work, take_upload
 from interlock.runner.recording import require_run
 from interlock.runner.rundirs import RunFault, run_dir
 from interlock.runner.services import SERVICE_UNIT, SERVICE_VERBS, control_service, plain_unit
 from interlock.runner.settling import discard_run, land_run, sweep_runs, undo_run
-from interlock.runner.starting import next_given
 from interlock.runner.supervise import leave_helper
 from interlock.runner.working import see_job_through
 
@@ -119,8 +119,7 @@ def wait_as_worker(place: str, pipe: int) -> NoReturn:
     """Wait for a request, in a process that was forked ahead of it. Without one nothing is done."""
     try:
         leave_helper(pipe)
-        given = next_given(pipe)
-        if given is not None:
-            do_job(place, *given, pipe)
+        for head, body in given_frames(pipe):
+            do_job(place, head, body, pipe)
     finally:
         os._exit(0)

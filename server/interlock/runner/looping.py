@@ -204,10 +204,16 @@ class Loop:
 
     def work(self, number: int, work: Callable[[int], NoReturn]) -> None:
         """Have something done by a worker of its own and answer with what it gives."""
+        busy = {"n": number, "ok": False, "fault": "busy"}
         if self.jobs >= JOBS_MAX:
-            self.line.send({"n": number, "ok": False, "fault": "busy", "reason": "too many jobs at once"})
+            self.line.send({**busy, "reason": "too many jobs at once"})
             return
-        self.hear_worker(number, fork_worker(work))
+        try:
+            pipe = fork_worker(work)
+        except OSError as fault:
+            self.line.send({**busy, "reason": "no process could be made: %s" % fault})
+        else:
+            self.hear_worker(number, pipe)
 
     def hear_worker(self, number: int, pipe: int) -> None:
         """Answer with what comes from a worker."""

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, NoReturn
 from interlock.runner.following import NEVER, Follow
 from interlock.runner.frames import FrameBroken
 from interlock.runner.jobs import JOBS, do_job, number_of, wait_as_worker
-from interlock.runner.looping import Asked, Loop
+from interlock.runner.looping import JOBS_MAX, Asked, Loop
 from interlock.runner.orders import checked_order
 from interlock.runner.probe import free_bytes, probe_abilities
 from interlock.runner.processes import is_alive, own_identity
@@ -87,11 +87,15 @@ class Serving:
     def _job(self, asked: Asked) -> None:
         """Have it done in a process of its own; the answer comes when that is over."""
         place, head, body = self._place, asked.head, asked.body
-        worker = self._spares.take(WORKER_KIND)
-        if worker is not None and len(body) <= SPARE_STDIN_BYTES_MAX and worker.give(head, body):
+        fits = len(body) <= SPARE_STDIN_BYTES_MAX and self._loop.jobs < JOBS_MAX
+        worker = self._spares.take(WORKER_KIND) if fits else None
+        if worker is not None and worker.give(head, body):
             self._loop.hear_worker(asked.number, worker.pipe.detach())
-        else:
-            self._loop.work(asked.number, lambda pipe: do_job(place, head, body, pipe))
+            return
+        if worker is not None:
+            worker.pipe.close()
+            self._loop.expect_end()
+        self._loop.work(asked.number, lambda pipe: do_job(place, head, body, pipe))
 
     def _hello(self, asked: Asked) -> Dict[str, Any]:
         own = identity(self._digest, self._place)

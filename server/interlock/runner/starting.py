@@ -9,9 +9,9 @@ import json
 import os
 import struct
 import time
-from typing import Any, Dict, List, NoReturn, Optional, Tuple
+from typing import Any, Dict, List, NoReturn, Optional
 
-from interlock.runner.frames import FrameReader
+from interlock.runner.frames import given_frames
 from interlock.runner.launching import Launched, can_wait, fits_waiting
 from interlock.runner.layout import RoomFault
 from interlock.runner.measured import drop_layers, look_before, measure_layers, measure_trees, require_paths
@@ -40,13 +40,13 @@ def supervise_run(rundir: str, order: Dict[str, Any], body: bytes, pipe: int, ab
 def serve_orders(order: Dict[str, Any], pipe: int, abilities: Dict[str, Any], place: str) -> None:
     """Carry out further orders of the same kind, one after the other, until the helper drops this process."""
     ready: Optional[Launched] = None
+    given = given_frames(pipe)
     while True:
         if ready is None and order["level"] == "none" and can_wait(order):
             ready = Launched(order, {}, waits=True)
-        given = next_given(pipe)
-        if given is None:
+        head, body = next(given, ({}, b""))
+        if not head:
             break
-        head, body = given
         if head.get("ahead"):
             ready = ready or made_ahead(order, abilities, place)
             continue
@@ -115,21 +115,6 @@ def has_ended(launched: Launched) -> bool:
     """Whether what waited is gone, whoever killed it: nothing of the order can have begun there."""
     launched.is_reaped = os.waitpid(launched.pid, os.WNOHANG)[0] != 0
     return launched.is_reaped
-
-
-def next_given(pipe: int) -> Optional[Tuple[Dict[str, Any], bytes]]:
-    """The frame that the helper sends next; None where it drops this process, or is gone."""
-    frames = FrameReader()
-    os.set_blocking(pipe, True)
-    while True:
-        try:
-            data = os.read(pipe, 65536)
-        except OSError:
-            return None
-        if not data:
-            return None
-        for given in frames.feed(data):
-            return given
 
 
 def prepare(rundir: str, order: Dict[str, Any], abilities: Dict[str, Any], waits: bool) -> Launched:

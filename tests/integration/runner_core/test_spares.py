@@ -103,6 +103,24 @@ def test_a_run_that_is_over_leaves_no_entry_in_the_process_table(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="rooms of root")
+def test_an_order_that_comes_together_with_the_word_to_go_ahead_is_carried_out(
+    helper: Helpers, place: str, work: Path, run: str
+) -> None:
+    one = helper()
+    one.ask("hello")
+    staged(one, run + "-a", work, "true")
+    supervisor = supervisor_of(place, run + "-a")
+    os.kill(supervisor, signal.SIGSTOP)
+    time.sleep(0.5)
+    one.ask("here")
+    number = one.start(run + "-b", "echo x > new", level="staged", network="none", cwd=str(work), writes=[str(work)])
+    time.sleep(0.3)
+    os.kill(supervisor, signal.SIGCONT)
+    assert one.wait(number)["end"]["changes"] == 1
+    assert supervisor_of(place, run + "-b") == supervisor
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="rooms of root")
 def test_a_supervisor_that_measured_very_much_serves_no_further_run(
     helper: Helpers, place: str, work: Path, run: str
 ) -> None:
