@@ -198,7 +198,7 @@ follow() { # tell what comes, until it has ended or $1 hundredths of a second ar
 # -- the verbs --------------------------------------------------------------------------------------------------------
 
 start() { # $1 timeout, $2 spool, $3 stdin: bytes, $4 minutes after which old runs go or 0, $5 kilobytes, $6 shell
-  timeout=$1 cap=$2 stdin=$3 minutes=$4 shell=$6 fresh=''
+  timeout=$1 cap=$2 stdin=$3 minutes=$4 kilobytes=$5 shell=$6 fresh=''
   command -v setsid >/dev/null || refuse unavailable "there is no setsid on the host"
   # Standard input is whole before the run is claimed.
   if [ "$stdin" -gt 0 ]; then
@@ -219,11 +219,20 @@ start() { # $1 timeout, $2 spool, $3 stdin: bytes, $4 minutes after which old ru
     launch
   else
     see
-    [ "$state" != absent ] || refuse no_space "a run directory cannot be made in $runs"
+    [ "$state" != absent ] || refuse_full "a run directory cannot be made in $runs"
     [ "$state" = starting ] || [ -z "$fresh" ] || rm -f "$fresh"
   fi
   follow "$wait"
-  [ "$minutes" = 0 ] || expire "$minutes" "$5" </dev/null >/dev/null 2>&1 &
+  make_room
+}
+
+make_room() { # what is old goes, and nobody waits for it
+  [ "$minutes" = 0 ] || expire "$minutes" "$kilobytes" </dev/null >/dev/null 2>&1 &
+}
+
+refuse_full() {
+  make_room
+  refuse no_space "$1"
 }
 
 launch() { # start its supervisor and wait for it a little
@@ -231,7 +240,7 @@ launch() { # start its supervisor and wait for it a little
   if [ ! -f claim ] && ! write_claim; then
     rm -f claim
     close_gate "no space"
-    refuse no_space "the run cannot be written in $runs"
+    refuse_full "the run cannot be written in $runs"
   fi
   [ -z "$fresh" ] || mv -f "$fresh" in
   fresh=''
@@ -252,7 +261,7 @@ launch() { # start its supervisor and wait for it a little
     nap 50 # for the words of whoever passed the gate; where none come, the disk is full and nobody did
     see
   fi
-  [ "$state" != starting ] || refuse no_space "its supervisor could not begin in $runs"
+  [ "$state" != starting ] || refuse_full "its supervisor could not begin in $runs"
 }
 
 know_option() { # $option: what an sh starts in the background ignores INT and QUIT; some env can take that back
@@ -316,6 +325,8 @@ expire() { # remove runs that are older than $1 minutes, and the oldest beyond $
     cd "$runs" || return 0
     case $state in
       void | ended | lost)
+        # On a full disk this is the room that the next line needs.
+        for part in out err out.tail err.tail in; do rm -f "$runs/$id/$part"; done
         echo "$id" >>.expired && rm -rf "${runs:?}/$id" && all=$((all - $3))
         ;;
     esac

@@ -325,3 +325,20 @@ async def test_a_full_disk_on_the_host_refuses_or_keeps_the_command_going(bare, 
     assert isinstance(refused.refusal, ContainmentUnavailable)
     assert not refused.started
     assert not (tmp_path / "ran").exists()
+
+
+async def test_on_a_full_disk_a_refused_start_makes_room_for_the_next(bare, benches) -> None:
+    server, _ = bare
+    inside = ["nsenter", "-t", str(server.process.pid), "-m"]
+    place = "/var/lib/interlock-runs"
+    subprocess.run([*inside, "mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", place], check=True)
+    bench = await benches(server.settings())
+    await bench.sh("head -c 1200000 /dev/zero | tr '\\0' x", call_id="old-1")
+    fill = f"touch -d '90 days ago' {place}/old-1; cat /dev/zero > {place}/.ballast"
+    subprocess.run([*inside, "sh", "-c", fill], check=False, stderr=subprocess.DEVNULL)
+    new = await benches(server.settings())  # the first start of a connection looks for what is old
+    refused = await new.sh("true", call_id="new-1")
+    assert isinstance(refused.refusal, ContainmentUnavailable)
+    there = [*inside, "sh", "-c", f"ls {place}; cat {place}/.expired"]
+    await until(lambda: subprocess.run(there, check=False, capture_output=True, text=True).stdout.endswith("old-1\n"))
+    assert (await new.sh("echo ran", call_id="new-2")).result["stdout"] == "ran\n"
