@@ -89,11 +89,8 @@ def _serve_stdio(settings: Settings, principal: str, protocol: Protocol) -> None
             return
         with claim(settings.state_dir) as is_ours:
             if is_ours:
-                from interlock.publish.loops import new_event_loop
-
                 _load()
-                with asyncio.Runner(loop_factory=new_event_loop) as runner:
-                    runner.run(_own_stdio(settings, principal, protocol))
+                asyncio.run(_own_stdio(settings, principal, protocol))
                 return
         time.sleep(START_PAUSE_SECONDS)  # another server starts right now; it will listen in a moment
     raise Ending(OWNER, typed("OWNER_SILENT", "another server starts and does not listen", "end it"))
@@ -178,7 +175,7 @@ def _options(settings: Settings) -> Options:
 def _serve_http(settings: Settings, principal: str, listen: str | None, port: int | None) -> None:
     from dataclasses import replace
 
-    from interlock.publish.loops import new_event_loop
+    from interlock.publish.http import new_event_loop
 
     http = settings.http
     http = replace(http, listen=listen or http.listen, port=http.port if port is None else port)

@@ -14,8 +14,7 @@ import pytest
 
 from front_double import SECRET, FrontDouble
 from interlock.publish.doors import ServeFault, demand_safe, is_loopback
-from interlock.publish.http import HttpBounds, http_app, serve_http
-from interlock.publish.loops import new_event_loop
+from interlock.publish.http import HttpBounds, http_app, new_event_loop, serve_http
 from interlock.publish.server import Options
 from interlock.settings import HttpSettings
 from published import WAIT_SECONDS, client_of, served
