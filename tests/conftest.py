@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Generator
 from importlib.util import find_spec
 
 import pytest
 from hypothesis import settings
+
+# Under nohup, what the tests start would inherit that a hang-up is ignored, and some of them hang up.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A shared machine is slow now and then, and CI repeats what it found: new examples are sought by developers' runs.
 settings.register_profile("default", deadline=None)
