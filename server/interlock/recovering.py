@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from interlock.entry import Entry
@@ -15,7 +16,7 @@ from interlock.held import COMMIT, UNDO, placed
 from interlock.live import LiveCalls
 from interlock.pipeline import Line
 from interlock.ports import Executed, Request, Run
-from interlock.records import LayerRow, LayerState, OpenRun
+from interlock.records import LayerRow, LayerState, Life, OpenRun
 from interlock.ticket import Ticket
 from interlock.trail import Trail
 from interlock_policies.facts import Decision, Verdict
@@ -27,6 +28,7 @@ log = logging.getLogger("interlock")
 ASKED_AT_ONCE = 8
 AGAIN_SECONDS = 5.0
 AGAIN_SECONDS_MAX = 3_600.0
+WITHOUT_TASK_SECONDS = 4.0
 OPEN_MAX = 500
 ASKABLE_PLANS = (RunCommand, CommitLayer, UndoRun, *WORK_PLANS)  # of anything else its host keeps no word
 
@@ -40,15 +42,27 @@ class Recovering:
         self._live = live
         self._room = asyncio.Semaphore(ASKED_AT_ONCE)
         self._pauses: dict[str, tuple[float, float]] = {}
+        self._idle: dict[str, float] = {}  # since when an open call was seen without a task
 
     async def forever(self) -> None:
         """Until cancelled. What runs in this process has an end to come, and is left alone."""
         while True:
-            for found in await self._line.store.open_runs(OPEN_MAX):
+            for found in self._without_task(await self._line.store.open_runs(OPEN_MAX)):
                 if found.call.call_id not in self._live.running() and self._is_time(found.call.call_id):
                     await self._start(found)
             await self._expire()
             await asyncio.sleep(AGAIN_SECONDS)
+
+    def _without_task(self, open_runs: Sequence[OpenRun]) -> list[OpenRun]:
+        """Those that no task of this process will end. One that was admitted just now has none yet, and gets one."""
+        now, running = time.monotonic(), self._live.running()
+        idle = [found for found in open_runs if found.call.call_id not in running]
+        self._idle = {found.call.call_id: self._idle.get(found.call.call_id, now) for found in idle}
+        return [
+            found
+            for found in idle
+            if found.call.life is not Life.DISPATCHED or now - self._idle[found.call.call_id] >= WITHOUT_TASK_SECONDS
+        ]
 
     async def _expire(self) -> None:
         """What was held too long is discarded: first on record, then on its host."""

@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 
 from guarded import FAST, Guarded, Member, codes, until
+from home import open_home
+from interlock.pipeline import Line
+from interlock.ports import Request
+from interlock.ticket import Ticket
+from interlock_tools.envelope import Envelope
 from sshd import Sshd, processes_with, running_sshd
 
 pytestmark = [pytest.mark.anyio, pytest.mark.openssh]
@@ -106,3 +111,20 @@ async def test_a_second_server_goes_through_the_first_and_says_so_when_it_dies(h
     assert gone is not None
     async with house.client() as third:
         assert (await third.sh("echo three"))["ok"]
+
+
+async def test_a_call_that_was_admitted_just_now_is_not_taken_for_one_that_a_dead_server_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter = Line.enter
+
+    async def slowly(line: Line, request: Request, call_id: str) -> Ticket | Envelope:
+        entered = await enter(line, request, call_id)
+        await asyncio.sleep(0.5)  # on record as dispatched, and without a task still
+        return entered
+
+    monkeypatch.setattr(Line, "enter", slowly)
+    monkeypatch.setattr("interlock.recovering.AGAIN_SECONDS", 0.02)
+    async with open_home(tmp_path) as home:
+        done = await home.call("shell_run", command="echo ran")
+        assert (done["state"], done["result"].get("stdout")) == ("succeeded", "ran\n"), done["error"]
