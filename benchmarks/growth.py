@@ -115,7 +115,7 @@ def _grown(what: str, before: int, after: int) -> Row:
 
 
 def _names(place: Path) -> set[str]:
-    return {path.name for path in place.iterdir()} if place.exists() else set()
+    return {path.name for path in place.iterdir() if path.name[0] != "."} if place.exists() else set()
 
 
 def _runs(place: Path, but: set[str]) -> tuple[int, int]:
@@ -167,6 +167,7 @@ async def _measure(idle_seconds: float) -> list[Row]:
         rows.append(
             at_most("growth", f"{count:,} run directories, before any expires", size / 1e6, spooled / 1e6, "MB")
         )
+        others &= _names(place)  # the server may have removed old ones meanwhile
         kept = {"keep": sorted(others), "count_max": len(others) + RUNS_KEPT_MAX, "age_seconds_min": 0}
         expire_runs(str(place), kept)
         left, _ = _runs(place, others)
