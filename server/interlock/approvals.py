@@ -218,7 +218,7 @@ class Approvals:
                 continue
             try:
                 await self._take_up(row)
-            except Exception:
+            except Exception:  # one call that cannot be taken up keeps no other back
                 log.exception("call %s was approved and could not be taken up", row.call_id)
 
     async def _take_up(self, row: ApprovalRow) -> None:

@@ -64,7 +64,7 @@ def _frame_head(text: bytes) -> Dict[str, Any]:
 
 
 def given_frames(pipe: int) -> Iterator[Tuple[Dict[str, Any], bytes]]:
-    """The frames that come through a pipe, one by one as they are asked for; it ends where the pipe does, or breaks."""
+    """The frames that come through a pipe, one by one as they are asked for, to its end. Raises FrameBroken."""
     frames = FrameReader()
     os.set_blocking(pipe, True)
     while True:

@@ -120,6 +120,6 @@ def wait_as_worker(place: str, pipe: int) -> NoReturn:
     try:
         leave_helper(pipe)
         for head, body in given_frames(pipe):
-            do_job(place, head, body, pipe)
+            do_job(place, head, body, pipe)  # ends this process
     finally:
         os._exit(0)

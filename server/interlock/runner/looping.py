@@ -93,6 +93,11 @@ class Loop:
         """A child of ours has ended, or is about to: it is reaped soon."""
         self._unreaped += 1
 
+    def let_go(self, pipe: socket.socket) -> None:
+        """Close a child's pipe: with that it ends, where it has not ended already, and is reaped."""
+        pipe.close()
+        self.expect_end()
+
     def _reap(self) -> None:
         try:
             while self._unreaped and os.waitpid(-1, os.WNOHANG)[0]:
@@ -128,8 +133,7 @@ class Loop:
         if end is not None and kind:
             self._idle(kind, pipe, end)
         elif rundir not in self.own:
-            self.expect_end()
-            pipe.close()
+            self.let_go(pipe)
 
     def follow(self, follow: Follow) -> None:
         """Answer about this run when it is over, with its output until then."""

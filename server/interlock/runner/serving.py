@@ -93,8 +93,7 @@ class Serving:
             self._loop.hear_worker(asked.number, worker.pipe.detach())
             return
         if worker is not None:
-            worker.pipe.close()
-            self._loop.expect_end()
+            self._loop.let_go(worker.pipe)
         self._loop.work(asked.number, lambda pipe: do_job(place, head, body, pipe))
 
     def _hello(self, asked: Asked) -> Dict[str, Any]:
@@ -139,8 +138,7 @@ class Serving:
         if given:
             self._listen(lambda: run_step("helper-ordered"), rundir, order, spare.pipe)
         else:
-            spare.pipe.close()
-            self._loop.expect_end()
+            self._loop.let_go(spare.pipe)
         return given
 
     def _fork(self, rundir: str, order: Dict[str, Any], body: bytes) -> None:
@@ -162,8 +160,7 @@ class Serving:
             step()
             self._loop.adopt(rundir, spare_kind(order), pipe)
         except OSError:
-            pipe.close()
-            self._loop.expect_end()
+            self._loop.let_go(pipe)
 
     def _tidy(self, now: float) -> float:
         """Make ready what may be wanted next, once nothing of this connection runs; drop the spares nobody wants."""
@@ -184,8 +181,7 @@ class Serving:
     def _idle(self, kind: str, pipe: socket.socket, end: Dict[str, Any]) -> None:
         """A supervisor has ended its run and waits for the next: its room ended with the run."""
         if end.get("changes", 0) > SPARE_CHANGES_MAX:
-            pipe.close()  # it has grown
-            self._loop.expect_end()
+            self._loop.let_go(pipe)  # it has grown
             return
         self._spares.keep(kind, pipe, time.monotonic())
         if end["level"] != "none":

@@ -18,7 +18,16 @@ from sshd import descendants
 from .conftest import eventually, names_in
 
 Helpers = Callable[..., RunnerChannel]
+rooms_of_root = pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's rooms are not always to be had")
 LEVELS = ("none", "confined") if os.geteuid() == 0 else ("none",)
+
+
+@pytest.fixture
+def one(helper: Helpers) -> RunnerChannel:
+    """A helper that has looked what its host can do."""
+    channel = helper()
+    channel.ask("hello")
+    return channel
 
 
 def supervisor_of(place: str, run: str) -> int:
@@ -27,10 +36,8 @@ def supervisor_of(place: str, run: str) -> int:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_next_run_of_a_kind_finds_a_supervisor_that_was_there_before_it(
-    helper: Helpers, place: str, run: str, level: str
+    one: RunnerChannel, place: str, run: str, level: str
 ) -> None:
-    one = helper()
-    one.ask("hello")
     order = {"level": level, "network": "none" if level != "none" else "outbound"}
     one.run(run + "-a", "true", **order)
     eventually(lambda: descendants(one.process.pid))
@@ -41,10 +48,8 @@ def test_the_next_run_of_a_kind_finds_a_supervisor_that_was_there_before_it(
     assert supervisor_of(place, run + "-b") in waiting
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="rooms of root")
-def test_a_room_serves_one_run_only_and_what_it_wrote_in_tmp_is_gone(helper: Helpers, place: str, run: str) -> None:
-    one = helper()
-    one.ask("hello")
+@rooms_of_root
+def test_a_room_serves_one_run_only_and_what_it_wrote_in_tmp_is_gone(one: RunnerChannel, place: str, run: str) -> None:
     said = []
     for n in range(4):
         answer = one.run(f"{run}-{n}", "ls /tmp/left 2>/dev/null; echo x > /tmp/left; cat /tmp/left", level="confined")
@@ -58,9 +63,7 @@ def test_a_room_serves_one_run_only_and_what_it_wrote_in_tmp_is_gone(helper: Hel
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
-def test_a_room_from_before_a_mount_is_not_used_after_it(helper: Helpers, work: Path, run: str) -> None:
-    one = helper()
-    one.ask("hello")
+def test_a_room_from_before_a_mount_is_not_used_after_it(one: RunnerChannel, work: Path, run: str) -> None:
     one.run(run + "-a", "true", level="confined")
     time.sleep(0.5)
     subprocess.run(["mount", "-t", "tmpfs", "new", str(work)], check=True)
@@ -89,10 +92,8 @@ def test_of_many_supervisors_one_stays(helper: Helpers, run: str) -> None:
 
 @pytest.mark.parametrize("level", [*LEVELS, *(["staged"] if os.geteuid() == 0 else [])])
 def test_a_run_that_is_over_leaves_no_entry_in_the_process_table(
-    helper: Helpers, work: Path, run: str, level: str
+    one: RunnerChannel, work: Path, run: str, level: str
 ) -> None:
-    one = helper()
-    one.ask("hello")
     order = {"level": level, "network": "none" if level != "none" else "outbound", "cwd": str(work)}
     for number in range(12):
         answer = one.run(f"{run}-{number}", "echo x > new", writes=[str(work)] if level == "staged" else [], **order)
@@ -102,30 +103,25 @@ def test_a_run_that_is_over_leaves_no_entry_in_the_process_table(
     assert len(descendants(one.process.pid)) <= 4, "what waits: a supervisor, its room with a shell, a worker"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="rooms of root")
+@rooms_of_root
 def test_an_order_that_comes_together_with_the_word_to_go_ahead_is_carried_out(
-    helper: Helpers, place: str, work: Path, run: str
+    one: RunnerChannel, place: str, work: Path, run: str
 ) -> None:
-    one = helper()
-    one.ask("hello")
     staged(one, run + "-a", work, "true")
     supervisor = supervisor_of(place, run + "-a")
     os.kill(supervisor, signal.SIGSTOP)
-    time.sleep(0.5)
-    one.ask("here")
+    time.sleep(0.5)  # longer than the host is left alone before the word is given, which it then has not read
     number = one.start(run + "-b", "echo x > new", level="staged", network="none", cwd=str(work), writes=[str(work)])
-    time.sleep(0.3)
+    one.ask("here")  # by now the order is given too
     os.kill(supervisor, signal.SIGCONT)
     assert one.wait(number)["end"]["changes"] == 1
     assert supervisor_of(place, run + "-b") == supervisor
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="rooms of root")
+@rooms_of_root
 def test_a_supervisor_that_measured_very_much_serves_no_further_run(
-    helper: Helpers, place: str, work: Path, run: str
+    one: RunnerChannel, place: str, work: Path, run: str
 ) -> None:
-    one = helper()
-    one.ask("hello")
     for number, files in enumerate((3, 1001, 3)):
         staged(one, f"{run}-{number}", work, f"for n in $(seq {files}); do echo > {number}-$n; done")
     first, second, third = (supervisor_of(place, f"{run}-{number}") for number in range(3))
@@ -133,7 +129,7 @@ def test_a_supervisor_that_measured_very_much_serves_no_further_run(
     eventually(lambda: one.ask("here") and not [p for p in descendants(one.process.pid) if state(p) == "Z"])
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="rooms of root")
+@rooms_of_root
 def test_a_landing_is_done_by_a_worker_that_was_there_before_it_was_asked_for(
     helper: Helpers, work: Path, run: str
 ) -> None:
@@ -149,10 +145,10 @@ def test_a_landing_is_done_by_a_worker_that_was_there_before_it_was_asked_for(
     assert (work / "new").read_text() == "x\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="rooms of root")
-def test_a_worker_that_was_killed_while_it_waited_costs_nothing_but_time(helper: Helpers, work: Path, run: str) -> None:
-    one = helper()
-    one.ask("hello")
+@rooms_of_root
+def test_a_worker_that_was_killed_while_it_waited_costs_nothing_but_time(
+    one: RunnerChannel, work: Path, run: str
+) -> None:
     answer = staged(one, run, work, "echo x > new")
     eventually(lambda: one.ask("here") and len(supervisors(one)) == 2)
     for pid in supervisors(one):
