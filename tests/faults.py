@@ -22,7 +22,8 @@ WITHIN = ("kill-there", f"raise:{errno.ENOSPC}", f"raise:{errno.EIO}", "stall:0.
 LEVELS = ("none", "confined", "staged")
 KINDS = ("quick", "slow", "loud", "handle", "fails")
 LINE_PLACES = tuple(f"{step.value}/{moment}" for step in Step for moment in ("begin", "end"))
-RUNNER_PLACES = FAULT_POINTS
+# Those of deployments have tables of their own: no call of these kinds comes to them.
+RUNNER_PLACES = tuple(step for step in FAULT_POINTS if not step.startswith("app-"))
 PLACES = LINE_PLACES + RUNNER_PLACES
 FAULTS = OUTSIDE + WITHIN
 # The first process of a room is the first of its process namespace: it cannot stop or kill itself there, it can sleep.

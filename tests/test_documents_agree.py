@@ -17,6 +17,7 @@ from interlock_policies.engine import PolicyEngine
 from interlock_policies.facts import Rule
 from interlock_policies.packs import SHIPPED, schema_text
 from interlock_policies.paths import PathClass
+from interlock_tools.apps import App, Service
 from interlock_tools.catalog import build_catalog
 from interlock_tools.envelope import Envelope
 from interlock_tools.errors import State, refusal_codes
@@ -106,7 +107,9 @@ def test_every_tool_field_check_and_part_of_the_envelope_is_in_the_contract() ->
 
 def test_the_contract_says_how_many_tools_there_are() -> None:
     assert len(build_catalog(hosts=["a"], groups=[]).contracts()) == 14
-    assert "fourteen tools" in CONTRACT.text
+    shop = App("shop", ("a",), "/srv/shop", service=Service("shop"))
+    assert len(build_catalog(hosts=["a"], groups=[], apps=[shop]).contracts()) == 18
+    assert "fourteen tools, four more where an app can be deployed" in CONTRACT.text
 
 
 # ── policies ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,8 @@ environment = sandbox, dev 1 · staging 2 · everything else, also no environmen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from interlock_policies.facts import HostFacts
 from interlock_policies.paths import PathClass, reach
 from interlock_policies.scope import is_sink
@@ -29,6 +31,8 @@ _STRICTEST = 3
 _OPAQUE = 20
 _UNKNOWN_PROGRAM = 10
 _PRIVILEGED = 10
+_MOST_PERCENT = 50
+_FURTHER = 4
 
 
 def cost_units(effects: Effects, host: HostFacts) -> int:
@@ -38,6 +42,18 @@ def cost_units(effects: Effects, host: HostFacts) -> int:
     weight += _UNKNOWN_PROGRAM * len(set(effects.unknown_programs))
     weight += _PRIVILEGED if effects.privileged else 0
     return min(1 + weight * _ENVIRONMENT.get(host.environment, _STRICTEST), COST_UNITS_MAX)
+
+
+def fleet_units(units_per_host: Sequence[int], at_once_percent: int) -> int:
+    """What one call on many hosts costs in risk units, 1 to COST_UNITS_MAX, by how much of the fleet it can break.
+
+    units = m + (Σ units_per_host - m) / 4, where m is the most of units_per_host: each further host goes a road that
+    was checked on the one before. Doubled where at_once_percent is over 50: more than half of the fleet changes
+    before anything is checked. `units_per_host` holds `cost_units` of each host that the call touches.
+    """
+    most = max(units_per_host, default=0)
+    weight = most + (sum(units_per_host) - most + _FURTHER - 1) // _FURTHER
+    return max(1, min(weight * (2 if at_once_percent > _MOST_PERCENT else 1), COST_UNITS_MAX))
 
 
 def _effect(effect: Effect, host: HostFacts) -> int:

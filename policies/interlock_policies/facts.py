@@ -74,11 +74,31 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Fleet:
+    """The deployment that a call is part of, as the server derived it from the configured app; nothing for other calls.
+
+    `hosts`: how many it changes, of the `fleet` that the app has. `share`: the largest percent of the app's hosts that
+    change at once, before anything is checked; 100 = all of them. `frozen`: why nothing is released now ("a freeze"
+    where no reason was given, "" = no freeze is in force). `in_window`: it is a time at which changes are expected.
+    """
+
+    app: str = ""
+    owner: str = ""
+    release: str = ""
+    hosts: int = 0
+    fleet: int = 0
+    share: int = 0
+    canary: bool = False
+    frozen: str = ""
+    in_window: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """What was already granted for this very call, and when it is asked (local time of the server).
 
     `lands`: what it writes and deletes becomes real now. False asks only about the run itself, in a layer that is
-    decided on before it lands; without such a layer everything lands.
+    decided on before it lands; without such a layer everything lands. `fleet`: the deployment that it belongs to.
     """
 
     approvals: frozenset[str] = frozenset()
@@ -87,6 +107,7 @@ class Situation:
     lands: bool = True
     weekday: int = 0  # 0 = Monday
     hour: int = 0
+    fleet: Fleet = Fleet()
 
     @property
     def defers(self) -> bool:

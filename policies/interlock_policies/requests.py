@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from interlock_policies.facts import HostFacts, Level, Principal, Situation
+from interlock_policies.facts import Fleet, HostFacts, Level, Principal, Situation
 from interlock_policies.questions import Question, changes_anything, clean
 from interlock_tools.call import Call, Json
 from interlock_tools.effects import Effects
@@ -43,6 +43,7 @@ class Form:
             "previewed": situation.previewed,
             "weekday": situation.weekday,
             "hour": situation.hour,
+            **_deployment(situation.fleet),
         }
         if self.unread and situation.containment < Level.STAGED:
             granted["changes"] = True
@@ -88,6 +89,21 @@ def form(
     contexts = tuple({**whole, **_effect_context(found)} for found in facts)
     unread = bool(effects.opaque or effects.unknown_programs)
     return Form(listed, f"{listed}{json.dumps(heads)}{which}", tuple(heads), contexts, tuple(which), unread)
+
+
+def _deployment(fleet: Fleet) -> dict[str, Json]:
+    """What a context says of the deployment; of a freeze only that there is one, its reason is for people."""
+    return {
+        "app": clean(fleet.app),
+        "owner": clean(fleet.owner),
+        "release": clean(fleet.release),
+        "hosts": fleet.hosts,
+        "fleet": fleet.fleet,
+        "share": fleet.share,
+        "canary": fleet.canary,
+        "frozen": bool(fleet.frozen),
+        "inWindow": fleet.in_window,
+    }
 
 
 def _above(host: HostFacts) -> list[dict[str, str]]:

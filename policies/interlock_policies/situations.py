@@ -4,17 +4,22 @@
 
 Settings: autonomy=N kind=human confidence=low doubts=N approval=ROLE containment=N previewed waits measured tool=NAME
 program=NAME unknown=NAME by=NAME opaque privileged download reads=PATH reaches=LEVEL separated undo hour=N weekday=N
-group=NAME. `waits`: nothing lands yet. `measured`: the effects were seen on the host. `reads`: a place of secrets that
-it asks to see. `reaches`, `separated`, `undo`: what the host can do. Effects: `read|write|delete PATH` (`/dir/**` is
-the whole tree, `/dir/*` something in it), `service VERB NAME`, `network TARGET`, `system PROGRAM: WHAT`, `nothing`. The
-host has its workspace at /srv/app, its home at /home/agent, Interlock's own files in /var/lib/interlock.
+group=NAME app=NAME owner=NAME release=ID hosts=N fleet=N share=N canary frozen outside. `waits`: nothing lands yet.
+`measured`: the effects were seen on the host. `reads`: a place of secrets that it asks to see. `reaches`, `separated`,
+`undo`: what the host can do. `app` to `outside`: the deployment: the hosts that it changes, those that the app has, the
+percent of them at once; a canary goes first; a freeze is in force; it is outside of the app's windows.
+
+Effects: `read|write|delete PATH` (`/dir/**` is the whole tree, `/dir/*` something in it), `service VERB NAME`, `network
+TARGET`, `system PROGRAM: WHAT`, `nothing`. The host has its workspace at /srv/app, its home at /home/agent, Interlock's
+own files in /var/lib/interlock.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from interlock_policies.facts import HostFacts, Level, Principal, PrincipalKind, Situation
+from interlock_policies.calendar import NO_REASON
+from interlock_policies.facts import Fleet, HostFacts, Level, Principal, PrincipalKind, Situation
 from interlock_policies.places import words
 from interlock_tools.call import Call, Confidence
 from interlock_tools.effects import Effect, EffectKind, Effects
@@ -83,6 +88,7 @@ def _effect(text: str) -> Effect:
 _SETTINGS = words(
     "autonomy kind confidence doubts approval containment previewed waits measured tool program unknown by opaque"
     " privileged download reads reaches separated undo hour weekday group"
+    " app owner release hosts fleet share canary frozen outside"
 )
 
 
@@ -105,6 +111,9 @@ def _with(example: Example, setting: str) -> Example:
             return replace(example, effects=_with_effect(example.effects, name, value))
         case "approval" | "containment" | "previewed" | "waits" | "hour" | "weekday":
             return replace(example, situation=_with_grant(example.situation, name, value))
+        case "app" | "owner" | "release" | "hosts" | "fleet" | "share" | "canary" | "frozen" | "outside":
+            fleet = _with_fleet(example.situation.fleet, name, value)
+            return replace(example, situation=replace(example.situation, fleet=fleet))
     raise ValueError(f"there is no setting {name!r}; known are {', '.join(sorted(_SETTINGS))}")
 
 
@@ -155,3 +164,25 @@ def _with_grant(situation: Situation, name: str, value: str) -> Situation:
             return replace(situation, hour=int(value))
         case _:
             return replace(situation, weekday=int(value))
+
+
+def _with_fleet(fleet: Fleet, name: str, value: str) -> Fleet:
+    match name:
+        case "app":
+            return replace(fleet, app=value)
+        case "owner":
+            return replace(fleet, owner=value)
+        case "release":
+            return replace(fleet, release=value)
+        case "hosts":
+            return replace(fleet, hosts=int(value))
+        case "fleet":
+            return replace(fleet, fleet=int(value))
+        case "share":
+            return replace(fleet, share=int(value))
+        case "canary":
+            return replace(fleet, canary=True)
+        case "frozen":
+            return replace(fleet, frozen=value or NO_REASON)
+        case _:
+            return replace(fleet, in_window=False)

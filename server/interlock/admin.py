@@ -15,6 +15,7 @@ from typing import Any
 
 from interlock.app import App
 from interlock.control.faults import ControlFault
+from interlock.deploy_admin import DeployAdmin
 from interlock.entry import new_call_id
 from interlock.held_admin import HeldAdmin
 from interlock.hosts_admin import HostsAdmin
@@ -44,10 +45,14 @@ class Admin:
         self._lingers = lingers
         self._hosts = HostsAdmin(app)
         self._held = HeldAdmin(app)
+        self._deploy = DeployAdmin(app)
         self._operations: dict[str, Operation] = {
             "approvals.list": self.approvals_list,
             "approvals.show": self.approvals_show,
             "approvals.decide": self.approvals_decide,
+            "deploy.list": self._deploy.listed,
+            "deploy.show": self._deploy.shown,
+            "deploy.plan": self._deploy.plan,
             "held.list": self._held.listed,
             "held.show": self._held.shown,
             "held.land": self._held.land,

@@ -16,7 +16,6 @@ from interlock.records import CallRow, Life
 from interlock.spool import Spool
 from interlock.ticket import Ticket
 from interlock.trail import Trail
-from interlock_policies.cost import cost_units
 from interlock_policies.facts import Verdict
 from interlock_tools.call import Call, Json
 from interlock_tools.envelope import Envelope, envelope_from_json
@@ -107,7 +106,7 @@ class Answers:
             "verdict": Verdict.DENY.value if refusal else weighed.decision.verdict.value,
             "rules": [{"id": rule.id, "title": rule.title, "hint": rule.hint} for rule in weighed.decision.rules],
             "obligations": list(weighed.decision.obligations),
-            "cost_units": cost_units(weighed.weight, weighed.facts),
+            "cost_units": weighed.cost,
             "effects": effects_json(weighed.effects),
             "containment": weighed.level.name.lower(),
             "asks": _asks(weighed, refusal),

@@ -14,6 +14,13 @@ from interlock.answers import Answers
 from interlock.approvals import Approvals
 from interlock.authorize import Authority
 from interlock.config.references import secret_values
+from interlock.deploy.artifacts import Artifacts
+from interlock.deploy.looking import Looking
+from interlock.deploy.room import Deploys
+from interlock.deploy.steps import OnStep as OnDeployStep
+from interlock.deploy.steps import Steps
+from interlock.deploy.steps import unwatched as no_deploy_step
+from interlock.deploy.views import Views
 from interlock.entry import Entry
 from interlock.front import InterlockFront
 from interlock.guard import Guard
@@ -92,7 +99,11 @@ class KeptBreakers:
 
 @asynccontextmanager
 async def open_app(
-    settings: Settings, *, clock: Callable[[], float] = time.time, on_step: OnStep = unwatched
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+    on_step: OnStep = unwatched,
+    on_deploy_step: OnDeployStep = no_deploy_step,
 ) -> AsyncIterator[App]:
     """Open the store as its one owner, build the house, run its upkeep until the context ends.
 
@@ -105,7 +116,7 @@ async def open_app(
         engine = policy.load()
         store = await stack.enter_async_context(open_store(settings.state_dir, clock))
         settings = await _with_embedded(settings, stack)
-        app = await _build(settings, store, policy, engine, redactor, clock, on_step)
+        app = await _build(settings, store, policy, engine, redactor, clock, on_step, on_deploy_step)
         stack.push_async_callback(app.hosts.close)
         stack.push_async_callback(app.live.close)
         for row in await store.lose_dispatched(clock()):
@@ -138,6 +149,7 @@ async def _build(
     redactor: Redactor,
     clock: Callable[[], float],
     on_step: OnStep,
+    on_deploy_step: OnDeployStep,
 ) -> App:
     authority = Authority(clock)
     spool = Spool(settings.state_dir / "output", settings.limits.output_bytes_max, redactor)
@@ -145,13 +157,23 @@ async def _build(
     async def consume(leave: Authorization, run: Run) -> Refusal | None:
         return authority.consume(leave, run, guard.engine.version)
 
+    artifacts = Artifacts(settings.artifacts_dir, settings.state_dir / "artifacts", spool)
     hosts = SshHosts(
-        settings, consume=consume, spool=spool, redactor=redactor, breakers=KeptBreakers(store), clock=clock
+        settings,
+        consume=consume,
+        spool=spool,
+        redactor=redactor,
+        breakers=KeptBreakers(store),
+        clock=clock,
+        artifact_of=artifacts.path_of,
     )
     analyser = Analyser(shfmt=Shfmt(find_shfmt()), cache_entries_max=ANALYSES_KEPT_MAX)
     guard = Guard(engine, analyser, hosts, settings.limits.command_chars_max)
     entry = Entry(settings, store, hosts, redactor, clock, policy.alarm)
-    line = Line(entry, guard, store, hosts, authority, redactor, settings.limits, clock, on_step)
+    looking = Looking(settings.apps, entry, guard, store, hosts, artifacts, clock)
+    steps = Steps(store, hosts, authority, lambda: guard.engine.version, clock, redactor, on_deploy_step)
+    deploys = Deploys(looking, store, steps, Views(looking, store, steps), redactor, clock)
+    line = Line(entry, guard, store, hosts, authority, redactor, settings.limits, clock, deploys, on_step)
     live = LiveCalls()
     approvals = Approvals(line, entry, live)
     answers = Answers(line, entry, live, approvals, spool)

@@ -15,9 +15,11 @@ from interlock.ports import PendingForm, Request
 from interlock.recorded import awaiting
 from interlock.records import ApprovalRow, ApprovalState, CallRow, LayerRow, LayerState, Settlement
 from interlock.settlements import settlement_of
+from interlock.summary import summary
 from interlock.ticket import Ticket
 from interlock.trail import Trail
 from interlock_policies.facts import Decision, Level, Verdict
+from interlock_tools.call import Call
 from interlock_tools.effects import Effects
 from interlock_tools.envelope import Envelope
 from interlock_tools.errors import (
@@ -115,11 +117,13 @@ class Approvals:
         accepted = self._entry.accept(request, call.call_id)
         if not call.arguments_exact or isinstance(accepted, Refusal):
             return None
+        tool, principal = self._entry.tool(request), self._entry.principal(call.principal)
+        if tool.deploys:
+            return await self._planned_again(request, accepted, call, row)
         accepted = replace(accepted, host=call.host)
         facts = await self._line.hosts.facts(call.host)
         if accepted.digest != call.digest or isinstance(facts, Refusal):
             return None
-        tool, principal = self._entry.tool(request), self._entry.principal(call.principal)
         held = await self._entry.held_by(accepted)
         if isinstance(held, Refusal):
             return None
@@ -156,6 +160,18 @@ class Approvals:
             request, accepted, tool, principal, facts, effects, decision, self._trail(call), call.validity,
             row.approval_id, level=Level.STAGED,
         )  # fmt: skip
+
+    async def _planned_again(self, request: Request, call: Call, row: CallRow, asked: ApprovalRow) -> Ticket | None:
+        """A deployment that was asked about before a restart, where it would still be the very same on every host."""
+        if call.digest != row.digest:
+            return None
+        ticket = await self._line.deploys.look(request, call, self._trail(row), row.validity)
+        if isinstance(ticket, Refusal) or ticket.decision.verdict is not Verdict.ASK:
+            return None
+        if summary(ticket, self._line.redactor) != asked.summary:
+            return None
+        bound = replace(ticket.decision, policy_version=asked.policy_version)
+        return replace(ticket, decision=bound, approval_id=asked.approval_id)
 
     def _lost(self, call: CallRow) -> Settlement:
         refusal = ApprovalExpired(reason="it was asked before a restart and cannot be carried out from the record")

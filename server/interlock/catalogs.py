@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from interlock.settings import HostSettings, Settings
 from interlock_policies.facts import Principal
+from interlock_tools.apps import App
 from interlock_tools.catalog import Catalog, FieldLimits, build_catalog
 
 
@@ -57,6 +58,11 @@ class Catalogs:
         principal = self.principal(name)
         return tuple(host for host in self._settings.hosts.values() if sees(principal, host))
 
+    def apps(self, name: str) -> tuple[App, ...]:
+        """The apps a principal may name: those of which it sees every host."""
+        seen = {host.name for host in self.hosts(name)}
+        return tuple(app for app in self._settings.apps.values() if seen.issuperset(app.hosts))
+
     def catalog(self, name: str) -> Catalog:
         """The tools as this principal sees them."""
         if name not in self._built:
@@ -67,6 +73,7 @@ class Catalogs:
                 groups=groups,
                 cwd_of=lambda host: self._place_of(host).cwd,
                 home_of=lambda host: self._place_of(host).home,
+                apps=self.apps(name),
                 limits=self._limits,
             )
         return self._built[name]

@@ -128,6 +128,10 @@ class Guard:
         there = resolved(effects, {(query.path, query.follow): real for query, real in found.paths.items()})
         return replace(there, believed=found.believed)
 
+    async def placed(self, effects: Effects, facts: HostFacts) -> Effects | Refusal:
+        """These effects with every path as its host finds it now."""
+        return await self._resolve(effects, facts, recent=False)
+
     def why(self, decision: Decision) -> str:
         """Why a decision is what it is, in the rules' own words."""
         return _why(decision)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 
-from interlock.ports import LEFT, Progress
+from interlock.ports import LEFT, SHUTDOWN, Progress
 from interlock.ticket import Ticket
 from interlock_tools.envelope import Envelope
 from interlock_tools.errors import State
@@ -117,7 +117,7 @@ class LiveCalls:
         """End every running call; what was only found goes on, and those that wait for a human stay on record."""
         running = tuple(self._running.values())
         for live in running:
-            live.task.cancel(LEFT if live.found else "Interlock is shutting down")
+            live.task.cancel(LEFT if live.found else SHUTDOWN)
         if running:
             await asyncio.wait({live.task for live in running}, timeout=CANCEL_WAIT_SECONDS)
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from interlock.authorize import Authority
 from interlock.closing import Closing, own_result
+from interlock.deploy.room import Deploys
 from interlock.entry import Entry
 from interlock.guard import Guard
 from interlock.held import changes_of
@@ -27,7 +28,6 @@ from interlock.settings import Limits
 from interlock.settlements import settlement_of
 from interlock.ticket import Ticket
 from interlock.trail import OnStep, Step, Trail, unwatched
-from interlock_policies.cost import cost_units
 from interlock_policies.facts import Level, Verdict
 from interlock_policies.measured import measured_effects
 from interlock_policies.redact import Redactor
@@ -60,6 +60,7 @@ class Line:
     redactor: Redactor
     limits: Limits
     clock: Callable[[], float]
+    deploys: Deploys
     on_step: OnStep = field(default=unwatched)
     landing: Landing = field(init=False)
     closing: Closing = field(init=False)
@@ -119,6 +120,8 @@ class Line:
         if isinstance(held, Refusal):
             return held
         tool, principal = self.entry.tool(request), self.entry.principal(request.principal)
+        if tool.deploys:
+            return await self.deploys.look(request, call, trail, validity)
         with trail.step(Step.ANALYSE) as seen:
             facts = await self.hosts.facts(call.host)
             if isinstance(facts, Refusal):
@@ -143,7 +146,9 @@ class Line:
         refused = await self.guard.refusal(
             ticket.principal, ticket.facts, call, ticket.tool, effects, ticket.decision, ticket.level, ticket.held
         )
-        return refused or self._unsupported(ticket.request, call, effects, ticket.level)
+        return refused or (
+            None if ticket.tool.deploys else self._unsupported(ticket.request, call, effects, ticket.level)
+        )
 
     def _unsupported(self, request: Request, call: Call, effects: Effects, level: Level) -> Refusal | None:
         if call.mode is Mode.PREVIEW and level is not Level.STAGED:
@@ -157,7 +162,7 @@ class Line:
 
     async def _admit(self, ticket: Ticket) -> Ticket | Envelope:
         with ticket.trail.step(Step.ADMIT) as seen:
-            admission = self.entry.admission(ticket, cost_units(ticket.weight, ticket.facts))
+            admission = self.entry.admission(ticket, ticket.cost)
             result = await self.store.admit(admission)
             seen.update(cost_units=admission.intent.cost_units)
         if isinstance(result, Admitted):
@@ -208,6 +213,8 @@ class Line:
     async def _still_good(self, ticket: Ticket, approvals: frozenset[str]) -> Refusal | None:
         if self.guard.engine.version != ticket.decision.policy_version:
             return ApprovalExpired(reason="policy changed since it was asked")
+        if ticket.tool.deploys:
+            return await self.deploys.still_good(ticket, approvals)
         effects = await self.guard.analyse(ticket.call, ticket.tool, ticket.facts, ticket.held, fresh=True)
         if isinstance(effects, Refusal):
             return effects
@@ -303,6 +310,9 @@ class Line:
         refusal = await self.closing.claim(ticket)
         if refusal is not None:
             return Executed({}, refusal, started=False, attempts=ticket.attempts)
+        if ticket.tool.deploys:
+            with ticket.trail.step(Step.DISPATCH):
+                return await self.deploys.carry_out(ticket, progress)
         executed = await self._execute(ticket, progress)
         attempts = ticket.attempts + executed.attempts
         for host in ticket.spares:

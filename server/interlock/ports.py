@@ -31,8 +31,10 @@ from interlock_tools.effects import Network
 from interlock_tools.envelope import Attempt, Envelope, Verified
 from interlock_tools.errors import Refusal
 from interlock_tools.plan import Plan
+from interlock_tools.rollout import HostState
 
 LEFT = "left to go on"  # who cancels with this word only stops following a run: it goes on on its host
+SHUTDOWN = "Interlock is shutting down"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +195,17 @@ class Hosts(Protocol):
         """What a held layer would change, as text (redacted)."""
         ...
 
-    async def check(self, host: str, checks: Sequence[Check], exit_code: int | None) -> tuple[Verified, ...]:
-        """Measure the postconditions. A check that cannot be measured did not pass, and its detail says why."""
+    async def app_state(self, host: str, path: str) -> HostState:
+        """What an app's host says of itself; where it cannot be asked, `why` says so."""
+        ...
+
+    async def check(
+        self, host: str, checks: Sequence[Check], exit_code: int | None, wait_seconds: float | None = None
+    ) -> tuple[Verified, ...]:
+        """Measure the postconditions. A check that cannot be measured did not pass, and its detail says why.
+
+        `wait_seconds`: how long a service, a port or a page is waited for (None = as for any call).
+        """
         ...
 
     async def end(self, host: str, call_id: str) -> Ended | Refusal:

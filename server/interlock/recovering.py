@@ -10,16 +10,19 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from interlock.entry import Entry
 from interlock.held import COMMIT, UNDO, placed
 from interlock.live import LiveCalls
 from interlock.pipeline import Line
 from interlock.ports import Executed, Request, Run
-from interlock.records import LayerRow, LayerState, Life, OpenRun
+from interlock.records import CallRow, LayerRow, LayerState, Life, OpenRun
 from interlock.ticket import Ticket
 from interlock.trail import Trail
-from interlock_policies.facts import Decision, Verdict
+from interlock_policies.facts import Decision, HostFacts, Verdict
+from interlock_tools.call import Call
+from interlock_tools.effects import Effects
 from interlock_tools.errors import Cancelled, Refusal
 from interlock_tools.plan import WORK_PLANS, CommitLayer, RunCommand, UndoRun
 
@@ -87,7 +90,10 @@ class Recovering:
         except Exception:
             log.exception("call %s could not be asked about", found.call.call_id)
             return
-        if ticket is not None and isinstance(self._entry.plan_of(ticket), ASKABLE_PLANS):
+        if ticket is not None and ticket.tool.deploys:
+            report = partial(self._live.report, ticket.call.call_id)
+            self._live.start(ticket, self._line.collect(ticket, self._line.deploys.go_on(ticket, report)))
+        elif ticket is not None and isinstance(self._entry.plan_of(ticket), ASKABLE_PLANS):
             self._live.start(ticket, self._line.collect(ticket, self._asked(ticket)), found=True)
 
     async def _asked(self, ticket: Ticket) -> Executed:
@@ -108,16 +114,18 @@ class Recovering:
         row = found.call
         request = Request(row.principal, row.session, row.tool, self._entry.as_sent(row), row.traceparent)
         accepted = self._entry.accept(request, row.call_id)
-        if isinstance(accepted, Refusal) or row.host not in self._entry.settings.hosts:
+        if isinstance(accepted, Refusal):
+            return None
+        if self._entry.tool(request).deploys:
+            return self._deployment(request, replace(accepted, host=row.host), row)
+        if row.host not in self._entry.settings.hosts:
             return None
         facts = await self._line.hosts.facts(row.host)
         if isinstance(facts, Refusal):
             return None
         tool, principal = self._entry.tool(request), self._entry.principal(row.principal)
         call = replace(accepted, host=row.host)
-        trail = Trail(self._line.clock, self._line.on_step)
-        trail.spans.extend(row.spans)
-        decision = Decision(Verdict(row.verdict or "ALLOW"), policy_version=row.policy_version)
+        trail, decision = self._trail(row), _decided(row)
         held = found.layer if row.tool in (COMMIT, UNDO) else None
         call = placed(call, held) if held is not None else call
         effects = await self._line.guard.analyse(call, tool, facts, held)
@@ -129,6 +137,24 @@ class Recovering:
             request, call, tool, principal, facts, effects, decision, trail, row.validity,
             row.approval_id, row.cost_units, level=level, held=held, landing=_begun(found),
         )  # fmt: skip
+
+    def _deployment(self, request: Request, call: Call, row: CallRow) -> Ticket:
+        """A deployment's record says itself what it does on which hosts: none of them is asked for that."""
+        tool, principal = self._entry.tool(request), self._entry.principal(row.principal)
+        facts = HostFacts(call.host, labels={"env": row.environment})
+        return Ticket(
+            request, call, tool, principal, facts, Effects(), _decided(row), self._trail(row), row.validity,
+            row.approval_id, row.cost_units,
+        )  # fmt: skip
+
+    def _trail(self, row: CallRow) -> Trail:
+        trail = Trail(self._line.clock, self._line.on_step)
+        trail.spans.extend(row.spans)
+        return trail
+
+
+def _decided(row: CallRow) -> Decision:
+    return Decision(Verdict(row.verdict or "ALLOW"), policy_version=row.policy_version)
 
 
 def _begun(found: OpenRun) -> LayerRow | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from interlock_policies.facts import HostFacts, Principal
+from interlock_tools.apps import App
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +104,14 @@ class Settings:
     principals: Mapping[str, Principal] = field(default_factory=dict)
     default_principal: str = ""
     policy_files: tuple[Path, ...] = ()
-    packs: tuple[str, ...] = ("baseline", "environments", "confidence")
+    packs: tuple[str, ...] = ("baseline", "environments", "confidence", "deploy")
     limits: Limits = Limits()
     http: HttpSettings = HttpSettings()
     otlp_endpoint: str = ""
     redact: tuple[SecretRef, ...] = ()
     elicit_roles: frozenset[str] = frozenset()  # approval roles for which the client's own form is enough
+    apps: Mapping[str, App] = field(default_factory=dict)
+    artifacts_dir: Path | None = None  # where what can be deployed lies; None = nowhere
     source: Path | None = None  # the file it was read from; None = the embedded default
 
 

@@ -155,6 +155,13 @@ class Spool:
         path.unlink(missing_ok=True)
         return SpoolWriter(path, self._bytes_max, self._redactor)
 
+    def kept(self, call_id: str, stream: str) -> Path | None:
+        """The file that holds what a call printed; None where nothing is kept, or not all of it."""
+        path = self._path(call_id, stream)
+        if path is None or not path.is_file() or path.stat().st_size >= self._bytes_max:
+            return None
+        return path
+
     async def page(self, call_id: str, stream: str, offset: int, limit: int) -> Page | None:
         """At most `limit` bytes of text from `offset`, on character borders; None where nothing of it is kept."""
         path = self._path(call_id, stream)

@@ -9,12 +9,14 @@ from interlock.ticket import Ticket
 from interlock_policies.redact import Redactor
 from interlock_tools.call import Json
 from interlock_tools.changes import Change, ChangeOp
+from interlock_tools.planning import words_of
 from interlock_tools.visible import visible
 
 SUMMARY_CHARS_MAX = 8_000
 SAID_CHARS_MAX = 1_200
 FOUND_SHOWN_MAX = 10  # effects, and reasons each
 CHANGES_SHOWN_MAX = 30
+FLEET_SHOWN_MAX = 60
 DIFF_SHOWN_CHARS_MAX = 3_000
 DIFF_LINES_MAX = 60
 _PLUMBING = frozenset({"host", "intent", "wait_seconds", "timeout_seconds", "idempotency_key", "mode"})
@@ -39,6 +41,10 @@ def summary(ticket: Ticket, redactor: Redactor) -> str:
         *((name, value) for name, value in call.arguments.items() if _worth_showing(name, value)),
     ]
     shown = [f"{name}: {_shown(redactor, value, 600)}" for name, value in lines]
+    # A deployment is approved as it is planned, host by host.
+    rollout = ticket.rollout
+    plan = (*words_of(rollout)[:FLEET_SHOWN_MAX], f"sha256 of the plan {rollout.digest}") if rollout else ()
+    shown += [f"plan: {_shown(redactor, line, 400)}" for line in plan]
     # The rules' words are ours: nothing in them is a secret, however much it reads like one.
     shown += [f"rule: {visible(rule.id)}: {visible(rule.title, 600)}" for rule in ticket.decision.rules]
     shown += [f"{name}: {_shown(redactor, value, 200)}" for name, value in found]

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from interlock.ports import Bounds, Request
 from interlock.records import LayerRow
 from interlock.trail import Trail
+from interlock_policies.cost import cost_units
 from interlock_policies.facts import Decision, HostFacts, Level, Principal
 from interlock_policies.measured import as_trees
 from interlock_tools.call import Call
 from interlock_tools.catalog import Tool
 from interlock_tools.effects import Effects
 from interlock_tools.envelope import Attempt
+from interlock_tools.rollout import Rollout
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Ticket:
 
     `decision` is on the whole call; `asks_first`: a human has to agree before anything of it runs, because a layer
     would not hold what they are asked about. `granted`: the approvals that were really given. `held`: the layer that
-    this call lands or undoes. `landing`: its own layer, whose landing had begun when the server died.
+    this call lands or undoes. `landing`: its own layer, whose landing had begun when the server died. `rollout`: what a
+    deployment does on which hosts; `units` is its cost then, and `facts` are those of its strictest host.
     """
 
     request: Request
@@ -43,6 +46,13 @@ class Ticket:
     granted: frozenset[str] = frozenset()
     held: LayerRow | None = None
     landing: LayerRow | None = None
+    rollout: Rollout | None = None
+    units: int = 0
+
+    @property
+    def cost(self) -> int:
+        """What it costs in risk units."""
+        return self.units or cost_units(self.weight, self.facts)
 
     @property
     def weight(self) -> Effects:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from interlock_tools.accept import Acceptor
+from interlock_tools.apps import App
 from interlock_tools.call import Call
 from interlock_tools.calls import call_tools
 from interlock_tools.closest import closest, suggestions
+from interlock_tools.deploy import deploy_tools
 from interlock_tools.envelope import OUTPUT_SCHEMA
 from interlock_tools.errors import ArgumentInvalid, Recovery, Refusal
 from interlock_tools.fields import object_schema
@@ -64,11 +66,12 @@ def build_catalog(
     hosts: Sequence[str],
     groups: Sequence[str],
     services: Sequence[str] = (),
+    apps: Sequence[App] = (),
     cwd_of: Callable[[str], str] = lambda _: "",
     home_of: Callable[[str], str] = lambda _: "",
     limits: FieldLimits | None = None,
 ) -> Catalog:
-    """Every tool over these hosts, groups and services: those that the principal may see.
+    """Every tool over these hosts, groups, services and apps: those that the principal may see.
 
     `cwd_of` and `home_of` give a host's directories where they are known, else ""; relative paths are mended with them.
     """
@@ -78,6 +81,7 @@ def build_catalog(
         *shell_tools(inventory, bounds),
         *reading_file_tools(inventory, bounds),
         *changing_file_tools(inventory, bounds),
+        *deploy_tools(apps, bounds),
     )
     tools = (*host_tools(), *call_tools([tool.name for tool in acting], bounds), *acting)
     return Catalog(tools, Surroundings(inventory.hosts, cwd_of, home_of), bounds.total_chars_max)

@@ -12,7 +12,7 @@ from interlock_tools.fields import INLINE_CHARS_MAX, INLINE_MAX
 from interlock_tools.tool import Contract
 
 TOOLS_MAX = 20
-CATALOG_CHARS_MAX = 16_000
+CATALOG_CHARS_MAX = 20_000  # with the deploy family; without it 16,000 are enough
 DESCRIPTION_CHARS_MAX = 1_024
 NESTING_MAX = 2  # a list of flat objects, or one flat object, below the root
 

@@ -14,6 +14,7 @@ from interlock_tools.fields import Field, Form, Kind
 from interlock_tools.unpack import holds_null, listed_json, parsed_json
 from interlock_tools.values import Fault, read, weigh
 
+IDENTITIES = frozenset({"host", "app", "service", "artifact_host"})  # what is close to another one's name is not meant
 _INTEGER_MAX = 10**15
 _WHOLE_NUMBER = re.compile(r"\s*([+-]?\d{1,15})(?:\.0+)?\s*", re.ASCII)
 _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
@@ -145,7 +146,7 @@ def _choice(field: Field, value: Json, _: Place) -> Candidates:
         return
     if value in field.choices:
         yield value, "send its only entry"
-    meant = field.means.get(snake(value)) or closest(value, field.choices, is_identity=field.name == "host")
+    meant = field.means.get(snake(value)) or closest(value, field.choices, is_identity=field.name in IDENTITIES)
     if meant is not None:
         yield meant, "take the value that comes closest"
 

@@ -119,6 +119,97 @@ class UndoRun:
     keep: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Deploy:
+    """What is asked of an app's hosts as a whole: `action` release, rollback, status, or one of a service's actions.
+
+    `release` "" = named after the artifact, or for a rollback the one before. `host` "" = all of the app's hosts. The
+    server makes a rollout of it; nothing of it reaches a host as it is.
+    """
+
+    action: str
+    app: str = ""
+    service: str = ""
+    host: str = ""
+    release: str = ""
+    artifact: str = ""
+    artifact_call: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AppPlace:
+    """Where an app lies on a host, and who may change it there: the deployment that holds this fencing token."""
+
+    path: str
+    deployment: str
+    fence: int
+    lease_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimApp:
+    """Take the app's place on its host for one deployment; its folders are made where they are not there."""
+
+    place: AppPlace
+
+
+@dataclass(frozen=True, slots=True)
+class UploadArtifact:
+    """Bring an artifact of this hash and size (bytes) to the host, from where an earlier try left off."""
+
+    place: AppPlace
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceRelease:
+    """Make a release of what was uploaded, verified; `name` is that of an artifact which is a single file."""
+
+    place: AppPlace
+    release: str
+    sha256: str
+    size: int
+    name: str
+    shared: tuple[str, ...] = ()
+    unpack: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchRelease:
+    """Let `current` lead to another release, where it leads to `expected` now; "" = to none."""
+
+    place: AppPlace
+    release: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReleases:
+    """Remove the oldest releases beyond `keep`, never the live one nor one of `spare`."""
+
+    place: AppPlace
+    keep: int
+    spare: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DropRelease:
+    """Remove a release that is not live."""
+
+    place: AppPlace
+    release: str
+
+
+@dataclass(frozen=True, slots=True)
+class FreeApp:
+    """Give the app's place on its host back."""
+
+    place: AppPlace
+
+
+AppPlan = ClaimApp | UploadArtifact | PlaceRelease | SwitchRelease | PruneReleases | DropRelease | FreeApp
 Plan = (
     RunCommand
     | ReadFile
@@ -130,7 +221,10 @@ Plan = (
     | DeleteFile
     | CommitLayer
     | UndoRun
+    | Deploy
+    | AppPlan
 )
 WorkPlan = WriteFile | EditFile | MoveFile | DeleteFile
 WORK_PLANS = (WriteFile, EditFile, MoveFile, DeleteFile)
 READING_PLANS = (ReadFile, ListFiles, SearchFiles)
+APP_PLANS = (ClaimApp, UploadArtifact, PlaceRelease, SwitchRelease, PruneReleases, DropRelease, FreeApp)

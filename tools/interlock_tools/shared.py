@@ -157,12 +157,12 @@ def idempotency_field() -> Field:
     )
 
 
-def time_fields(limits: FieldLimits) -> tuple[Field, ...]:
-    """How long it may run, and how long the answer is waited for."""
+def time_fields(limits: FieldLimits, seconds: int = 60) -> tuple[Field, ...]:
+    """How long it may run (by default `seconds`), and how long the answer is waited for."""
     longest = limits.timeout_seconds_max
     aliases = ("timeout", "timeout_s", "timeout_sec", "timeout_secs", "max_seconds")
     return (
-        number("timeout_seconds", "Run limit.", *aliases, default=min(60, longest), minimum=1, maximum=longest),
+        number("timeout_seconds", "Run limit.", *aliases, default=min(seconds, longest), minimum=1, maximum=longest),
         wait_field(limits, "Then a handle.", min(50, limits.wait_seconds_max)),
     )
 

@@ -57,7 +57,8 @@ class Tool:
 
     `review` finds what a look at one field alone cannot. `declares`: the caller declares the expected effect in fields
     of its own (shell_run, call_commit); for every other tool it follows from `effects_of`. `runs`: it runs a command,
-    which is analysed, and contained by the host's kernel.
+    which is analysed, and contained by the host's kernel. `deploys`: it names an app or a service, and the operator's
+    configuration says on which hosts.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Tool:
     review: Callable[[Arguments], Fault | None] = _no_fault
     declares: bool = False
     runs: bool = False
+    deploys: bool = False
 
     def plan(self, call: Call) -> Plan | None:
         """What it asks of a host; None where the server answers the call itself."""

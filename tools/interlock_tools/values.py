@@ -125,6 +125,8 @@ def _read_boolean(_: Field, value: Json, at: str) -> Json | Fault:
 def _read_choice(field: Field, value: Json, at: str) -> Json | Fault:
     if isinstance(value, str) and value in field.choices:
         return value
+    if field.name in ("app", "service"):
+        return Fault(AppUnknown, at, "those that are configured are in 'allowed'", field.choices)
     if field.name != "host":
         return Fault(ArgumentInvalid, at, "it has to be one of 'allowed'", field.choices)
     step = Recovery.use("hosts_list", {}, "It lists every host this principal may see.")

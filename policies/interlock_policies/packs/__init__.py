@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 
-SHIPPED = ("baseline", "environments", "confidence", "containment")
+SHIPPED = ("baseline", "environments", "confidence", "containment", "deploy")
 
 
 @dataclass(frozen=True, slots=True)

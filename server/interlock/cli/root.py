@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from interlock.cli import approvals, held, hosts, limits, look, operate, policy, serving, start, token, trace
+from interlock.cli import approvals, deploy, held, hosts, limits, look, operate, policy, serving, start, token, trace
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -23,6 +23,7 @@ cli.add_command(start.version)
 cli.add_command(hosts.hosts)
 cli.add_command(policy.policy)
 cli.add_command(approvals.approvals)
+cli.add_command(deploy.deploy)
 cli.add_command(held.held)
 cli.add_command(held.undo)
 cli.add_command(trace.trace)

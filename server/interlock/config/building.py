@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import stat
+from dataclasses import replace
 from pathlib import Path
 
+from interlock.config.app_building import build_apps
 from interlock.config.faults import Problem, did_you_mean
 from interlock.config.guarded import guarded
 from interlock.config.hosts import build_hosts
@@ -12,6 +15,7 @@ from interlock.config.lines import Lines
 from interlock.config.models import ConfigFile
 from interlock.config.places import state_dir as default_state_dir
 from interlock.config.references import private_file_fault
+from interlock.config.selection import selection_fault
 from interlock.config.sight import Sight
 from interlock.settings import HostSettings, HttpSettings, Limits, SecretRef, Settings
 from interlock_policies.facts import Principal, PrincipalKind
@@ -32,6 +36,7 @@ def build(shape: ConfigFile, path: Path, lines: Lines) -> tuple[Settings, list[P
         default_principal=_default_principal(shape, sight, principals),
         policy_files=_policy_files(shape, sight),
         packs=_packs(shape, sight),
+        artifacts_dir=_artifacts_dir(shape, sight),
         limits=Limits(**shape.limits.model_dump()),
         http=_http(shape, sight),
         otlp_endpoint=shape.telemetry.otlp_endpoint,
@@ -39,8 +44,11 @@ def build(shape: ConfigFile, path: Path, lines: Lines) -> tuple[Settings, list[P
         elicit_roles=frozenset(shape.policy.elicit_roles),
         source=path,
     )
-    settings = guarded(settings, sight.sources)
+    # Whoever can write an artifact decides what is released: on this machine no tool may touch that folder either.
+    artifacts = [settings.artifacts_dir] if settings.artifacts_dir else []
+    settings = guarded(settings, [*sight.sources, *artifacts])
     _check_protected(settings, sight)
+    settings = replace(settings, apps=build_apps(shape.apps, sight, settings.hosts))
     return settings, sight.problems
 
 
@@ -60,7 +68,7 @@ def _principals(shape: ConfigFile, sight: Sight, hosts: dict[str, HostSettings])
         sight.problem((), "there is no principal, so nobody could call", "add [principals.agent]")
     for name, section in shape.principals.items():
         for index, reach in enumerate(section.hosts):
-            fault = _reach_fault(reach, hosts)
+            fault = selection_fault(reach, hosts)
             if fault:
                 sight.problem(("principals", name, "hosts", index), *fault)
     return {
@@ -73,20 +81,6 @@ def _principals(shape: ConfigFile, sight: Sight, hosts: dict[str, HostSettings])
         )
         for name, section in shape.principals.items()
     }
-
-
-def _reach_fault(reach: str, hosts: dict[str, HostSettings]) -> tuple[str, str] | None:
-    """What is wrong with one entry of a principal's hosts, and what there is instead."""
-    if reach == "*" or reach in hosts:
-        return None
-    kind, colon, rest = reach.partition(":")
-    if colon and kind == "group":
-        groups = sorted({group for host in hosts.values() for group in host.groups})
-        return None if rest in groups else ("no host is in this group", did_you_mean(rest, groups))
-    if colon and kind == "label":
-        labels = sorted({f"{key}={value}" for host in hosts.values() for key, value in host.labels.items()})
-        return None if rest in labels else ("no host has this label", did_you_mean(rest, labels))
-    return "there is no such host", did_you_mean(reach, list(hosts))
 
 
 def _default_principal(shape: ConfigFile, sight: Sight, principals: dict[str, Principal]) -> str:
@@ -109,6 +103,23 @@ def _policy_files(shape: ConfigFile, sight: Sight) -> tuple[Path, ...]:
             sight.problem(where, "others may change this file", f"chmod go-w {file}")
         files.append(file)
     return tuple(files)
+
+
+def _artifacts_dir(shape: ConfigFile, sight: Sight) -> Path | None:
+    """The folder of artifacts. It has to be one that nobody else can put a release into."""
+    if shape.server.artifacts is None:
+        return None
+    folder = sight.local(shape.server.artifacts)
+    where = ("server", "artifacts")
+    try:
+        mode = folder.stat().st_mode
+    except (OSError, ValueError):
+        mode = 0
+    if not stat.S_ISDIR(mode):
+        sight.problem(where, "there is no such folder", "relative to this file, or absolute")
+    elif mode & 0o022:
+        sight.problem(where, "others may change this folder", f"chmod go-w {folder}")
+    return folder
 
 
 def _packs(shape: ConfigFile, sight: Sight) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ roles = ["operator"]                # "observer" only reads
 hosts = ["*"]                       # names, "group:web", "label:env=staging" or "*"
 
 [policy]
-packs = ["baseline", "environments", "confidence"]
+packs = ["baseline", "environments", "confidence", "deploy"]
 files = ["policies/team.cedar"]
 
 [limits]

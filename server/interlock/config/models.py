@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
+from interlock.config.app_sections import APPS_MAX, AppSection
 from interlock.config.bounds import LimitsSection
 from interlock.config.references import Reference
 from interlock.config.section import Section
@@ -42,6 +43,9 @@ class ServerSection(Section):
     )
     principal: Name | None = Field(
         default=None, description="Principal of a local client that names none. Default: the only one there is."
+    )
+    artifacts: LocalPath | None = Field(
+        default=None, description="Folder of artifacts that can be deployed; only its owner may write there."
     )
 
 
@@ -201,3 +205,4 @@ class ConfigFile(Section):
     telemetry: TelemetrySection = TelemetrySection()
     redact: RedactSection = RedactSection()
     inventory: InventorySection = InventorySection()
+    apps: dict[Name, AppSection] = Field(default_factory=dict, max_length=APPS_MAX)

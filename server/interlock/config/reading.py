@@ -107,9 +107,12 @@ def _unknown_hint(where: tuple[str | int, ...]) -> str:
 def valid_keys(where: Sequence[str | int]) -> list[str]:
     """The keys that the table at this path may have."""
     model: type[BaseModel] = ConfigFile
-    for part in where:
+    parts = iter(where)
+    for part in parts:
         field = model.model_fields.get(str(part))
         inner = _model_in(field.annotation) if field else None
+        if field is not None and getattr(field.annotation, "__origin__", None) in (dict, list):
+            next(parts, None)  # a name that the operator chose, or a place in a list
         model = inner or model
     return list(model.model_fields)
 

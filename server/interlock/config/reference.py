@@ -29,11 +29,37 @@ class Setting:
 def settings_reference() -> tuple[Setting, ...]:
     """Every setting, section by section, in the order of the file."""
     found: list[Setting] = []
-    for section, field in ConfigFile.model_fields.items():
-        model, named = _section(field.annotation)
+    for section, (model, named) in _sections().items():
         prefix = f"{section}.NAME" if named else section
         found += [_setting(f"{prefix}.{key}", inner) for key, inner in model.model_fields.items()]
     return tuple(found)
+
+
+def inner_reference() -> dict[str, tuple[Setting, ...]]:
+    """The settings of every table inside a section's own, by its dotted name; their keys are plain. Each kind once."""
+    found: dict[str, tuple[Setting, ...]] = {}
+    todo = [(f"{name}.NAME" if named else name, model) for name, (model, named) in _sections().items()]
+    seen = {model for _, model in todo}
+    while todo:
+        name, model = todo.pop(0)
+        for key, field in model.model_fields.items():
+            inner = _inner(field.annotation)
+            if inner and inner not in seen:
+                seen.add(inner)
+                todo.append((f"{name}.{key}", inner))
+                found[f"{name}.{key}"] = tuple(_setting(*entry) for entry in inner.model_fields.items())
+    return found
+
+
+def _sections() -> dict[str, tuple[type[BaseModel], bool]]:
+    return {name: _section(field.annotation) for name, field in ConfigFile.model_fields.items()}
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    """The model of a table inside a table, or of a list of such; None for a plain value."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _inner(part))), None)
 
 
 def _section(annotation: Any) -> tuple[type[BaseModel], bool]:
@@ -61,12 +87,12 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(inner[0])}"
     if origin is dict:
         return f"table of {_type(inner[1])}"
-    return _KINDS.get(annotation, "text")
+    return "table" if _inner(annotation) else _KINDS.get(annotation, "text")
 
 
 def _shown(default: object) -> str:
-    """A default as TOML; "" where there is none."""
-    if default is None or default is PydanticUndefined:
+    """A default as TOML; "" where there is none, or one for each key of a table."""
+    if default is None or default is PydanticUndefined or isinstance(default, BaseModel):
         return ""
     if isinstance(default, bool):
         return str(default).lower()

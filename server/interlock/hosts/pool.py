@@ -11,10 +11,11 @@ from typing import TypeVar
 
 import asyncssh
 
+from interlock.hosts.apps import ArtifactOf, change_app, look_at_app, unheard
 from interlock.hosts.attempts import Attempts, Work
 from interlock.hosts.breaker import Breakers, BreakerStore, Kind
 from interlock.hosts.cancelling import taken
-from interlock.hosts.checks import measure
+from interlock.hosts.checks import WAIT_SECONDS, measure
 from interlock.hosts.diagnose import Finding, diagnose
 from interlock.hosts.durable import DurableRun, Place, paths_moved
 from interlock.hosts.ending import Ended, end_call, look_for
@@ -36,7 +37,17 @@ from interlock_policies.facts import HostFacts, Level
 from interlock_tools.call import Check
 from interlock_tools.envelope import Attempt, Verified
 from interlock_tools.errors import Cancelled, ContainmentUnavailable, OutcomeUnknown, Refusal
-from interlock_tools.plan import READING_PLANS, WORK_PLANS, CommitLayer, RunCommand, UndoRun, WorkPlan
+from interlock_tools.plan import (
+    APP_PLANS,
+    READING_PLANS,
+    WORK_PLANS,
+    AppPlan,
+    CommitLayer,
+    RunCommand,
+    UndoRun,
+    WorkPlan,
+)
+from interlock_tools.rollout import HostState
 
 Result = TypeVar("Result")
 Consume = Callable[[Authorization, Run], Awaitable[Refusal | None]]
@@ -58,7 +69,9 @@ class SshHosts:
         breakers: BreakerStore,
         clock: Callable[[], float],
         environment: Mapping[str, str] | None = None,
+        artifact_of: ArtifactOf = lambda _: None,
     ) -> None:
+        self._artifact_of = artifact_of
         self._settings = settings
         self._limits = settings.limits
         self._consume = consume
@@ -104,13 +117,31 @@ class SshHosts:
 
         return await self._read(host, Kind.FILES, work)
 
-    async def check(self, host: str, checks: Sequence[Check], exit_code: int | None) -> tuple[Verified, ...]:
-        """Measure the postconditions on the host, in order; what cannot be measured did not pass."""
+    async def app_state(self, host: str, path: str) -> HostState:
+        """What an app's host says of itself; where it cannot be asked, `why` says so."""
+        found = await self._read(host, Kind.COMMAND, lambda link, live: look_at_app(link, live, path))
+        return HostState(host, why=f"{found.code}: {found.message}") if isinstance(found, Refusal) else found
+
+    async def check(
+        self, host: str, checks: Sequence[Check], exit_code: int | None, wait_seconds: float | None = None
+    ) -> tuple[Verified, ...]:
+        """Measure the postconditions on the host, in order; what cannot be measured did not pass.
+
+        `wait_seconds`: how long a service, a port or a page is waited for (None = as for any call).
+        """
 
         async def work(link: Link, live: Live) -> tuple[Verified, ...]:
             around = await surroundings(link, live)
             async with link.gate.enter():
-                return await measure(link, live, around, checks, exit_code, self._redactor.text)
+                return await measure(
+                    link,
+                    live,
+                    around,
+                    checks,
+                    exit_code,
+                    self._redactor.text,
+                    wait_seconds=WAIT_SECONDS if wait_seconds is None else wait_seconds,
+                )
 
         found = await self._read(host, Kind.COMMAND, work)
         if isinstance(found, Refusal):
@@ -216,6 +247,8 @@ class SshHosts:
     async def _carry_out(self, run: Run, progress: Progress | None, listed: list[Attempt]) -> Executed:
         if isinstance(run.plan, RunCommand):
             return await self._command(run, run.plan, progress, listed)
+        if isinstance(run.plan, APP_PLANS):
+            return await self._app_step(run, run.plan, progress, listed)
         if isinstance(run.plan, WORK_PLANS) and run.bounds.level is Level.STAGED:
             return await self._file_work(run, run.plan, listed)
 
@@ -243,6 +276,17 @@ class SshHosts:
         return await self._attempts.run(
             run.host, Kind.FILES, work.carry_out, reads=True, listed=listed, outcome=_outcome
         )
+
+    async def _app_step(self, run: Run, plan: AppPlan, progress: Progress | None, listed: list[Attempt]) -> Executed:
+        """A step that may be sent again, as its host knows what is done: tried again whatever fails."""
+
+        async def step(link: Link, live: Live) -> Executed:
+            return await change_app(link, live, run, plan, self._artifact_of, progress)
+
+        try:
+            return await self._attempts.run(run.host, Kind.COMMAND, step, reads=True, listed=listed, outcome=_outcome)
+        except Faulted as fault:
+            return Executed({}, unheard(plan, fault.refusal, run.call_id), started=False)
 
     async def _command(self, run: Run, plan: RunCommand, progress: Progress | None, listed: list[Attempt]) -> Executed:
         async def command(link: Link, live: Live) -> Executed:

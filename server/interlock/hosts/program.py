@@ -25,7 +25,8 @@ PARTS = (
     "measuring", "filework", "fileplans",
     "frames", "rundirs", "gone", "processes", "recording", "orders", "ending", "spooling", "services", "launching",
     "supervise", "measured", "held", "starting", "spares", "following", "working", "settling", "expiring", "putting",
-    "jobs", "lines", "looping", "telling", "serving",
+    "artifacts", "tarballs", "zips", "unpacking", "appfolders", "appclaims", "appuploads", "sharing", "placing",
+    "releases", "jobs", "lines", "looping", "telling", "serving",
 )  # fmt: skip
 PYTHONS = ("python3", "/usr/libexec/platform-python", *(f"python3.{minor}" for minor in range(13, 5, -1)))
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin"

@@ -9,6 +9,7 @@ from interlock.runner.frames import given_frames
 from interlock.runner.measured import clear_settled, diff_run, told_changes
 from interlock.runner.putting import put_work, take_upload
 from interlock.runner.recording import require_run
+from interlock.runner.releases import do_app
 from interlock.runner.rundirs import RunFault, run_dir
 from interlock.runner.services import SERVICE_UNIT, SERVICE_VERBS, control_service, plain_unit
 from interlock.runner.settling import discard_run, land_run, sweep_runs, undo_run
@@ -94,10 +95,15 @@ def _sweep(place: str, head: Head, body: bytes) -> Answered:
     return sweep_runs(place), b""
 
 
+def _app(place: str, head: Head, body: bytes) -> Answered:
+    del place
+    return do_app(head, body)
+
+
 JOBS: Dict[str, Callable[[str, Head, bytes], Answered]] = {
     "land": _land, "undo": _undo, "discard": _discard, "changes": _changes,
     "upload": _upload, "put": _put_ready, "diff": _diff, "expire": _expire, "sweep": _sweep,
-    "services": _services,
+    "services": _services, "app": _app,
 }  # fmt: skip
 
 # What of a job nobody has to wait for.

@@ -15,6 +15,7 @@ RUN_STEPS = (
     "supervisor-output", "supervisor-exited", "supervisor-measured", "supervisor-end", "supervisor-done",
     "room-start", "room-built", "command-exec", "worker-start", "worker-done", "spare-start", "spare-ordered",
     "put-begun", "put-ready", "put-ended",
+    "app-claimed", "app-uploaded", "app-unpacked", "app-placed", "app-switched", "app-pruned",
 )  # fmt: skip
 LANDING_STEPS = (
     "checked", "intended", "copied", "held", "prepared", "synced", "journaled", "carry", "linked", "swapped", "carried",

@@ -256,6 +256,63 @@ WITH open (call_id) AS (
 SELECT c.* FROM open AS o JOIN calls AS c ON c.call_id = o.call_id
 WHERE c.seq > :after_seq ORDER BY c.seq LIMIT :limit
 
+-- ── deployments ──
+
+-- name: deployment_open
+SELECT * FROM deployments WHERE app = :app AND phase <> 'ended'
+
+-- name: deployment_fence
+SELECT coalesce(max(fence), 0) AS fence FROM deployments WHERE app = :app
+
+-- name: deployment_of
+SELECT * FROM deployments WHERE call_id = :call_id
+
+-- name: deployment_insert
+INSERT INTO deployments (
+    call_id, app, kind, release, principal, fence, phase, plan, code, reason, created, ended, outcome, result
+) VALUES (
+    :call_id, :app, :kind, :release, :principal, :fence, 'forward', :plan, '', '', :created, NULL, '', ''
+)
+
+-- name: deployment_turn
+UPDATE deployments SET phase = 'back', code = :code, reason = :reason WHERE call_id = :call_id AND phase = 'forward'
+
+-- name: deployment_end
+UPDATE deployments SET phase = 'ended', ended = :now, outcome = :outcome, result = :result
+WHERE call_id = :call_id AND phase <> 'ended'
+
+-- name: step_insert
+INSERT INTO deploy_steps (call_id, host, step, attempt, place, state, began, ended, detail)
+VALUES (:call_id, :host, :step, :attempt, :place, 'begun', :began, NULL, '')
+
+-- name: step_end
+UPDATE deploy_steps SET state = :state, ended = :now, detail = :detail
+WHERE call_id = :call_id AND host = :host AND step = :step AND attempt = :attempt
+    AND state IN ('begun', 'unknown')
+
+-- name: step_next
+SELECT coalesce(max(attempt), 0) + 1 AS attempt FROM deploy_steps
+WHERE call_id = :call_id AND host = :host AND step = :step
+
+-- name: step_places
+SELECT count(*) AS place FROM deploy_steps WHERE call_id = :call_id
+
+-- name: steps_of
+SELECT * FROM deploy_steps WHERE call_id = :call_id ORDER BY place LIMIT 20000
+
+-- name: deployments_page
+SELECT * FROM deployments WHERE (:app = '' OR app = :app) ORDER BY created DESC LIMIT :limit
+
+-- name: deployments_unended
+SELECT * FROM deployments WHERE phase <> 'ended' ORDER BY created LIMIT :limit
+
+-- name: prune_steps
+DELETE FROM deploy_steps WHERE call_id = :call_id
+
+-- name: prune_deployment
+DELETE FROM deployments WHERE call_id = :call_id AND phase = 'ended'
+    AND fence < (SELECT max(fence) FROM deployments AS newer WHERE newer.app = deployments.app)
+
 -- ── reading ──
 
 -- name: calls_page

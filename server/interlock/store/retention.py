@@ -26,6 +26,8 @@ def prune(tx: Tx, before: float, now: float) -> int:
     for call in chosen:
         approvals += tx.run("prune_approval", {"call_id": call["call_id"]})
         layers += tx.run("prune_layer", {"call_id": call["call_id"]})
+        if tx.run("prune_deployment", {"call_id": call["call_id"]}):  # the last one of an app keeps its fence
+            tx.run("prune_steps", {"call_id": call["call_id"]})
         tx.run("prune_call", {"call_id": call["call_id"]})
     if chosen:
         reconciled = sum(call["life"] == Life.RECONCILED for call in chosen)

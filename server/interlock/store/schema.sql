@@ -122,6 +122,41 @@ CREATE INDEX layers_expiring ON layers (expires) WHERE state = 'held';
 CREATE INDEX layers_undoable ON layers (undo_until) WHERE undo_until IS NOT NULL;
 CREATE INDEX layers_landed_by ON layers (landed_by) WHERE landed_by <> '';
 
+-- One row a deployment, by the call that made it; at most one that has not ended for each app, and its fence is higher
+-- than that of every one before it. phase: forward | back | ended. plan: the whole rollout as it was decided on.
+CREATE TABLE deployments (
+    call_id TEXT PRIMARY KEY,
+    app TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    release TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    phase TEXT NOT NULL,
+    plan TEXT NOT NULL,
+    code TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    created REAL NOT NULL,
+    ended REAL,
+    outcome TEXT NOT NULL,
+    result TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX deployments_open ON deployments (app) WHERE phase <> 'ended';
+CREATE INDEX deployments_by_app ON deployments (app, fence);
+
+-- One row a step on a host, written before it happens. A step that is tried again has a row of its own.
+CREATE TABLE deploy_steps (
+    call_id TEXT NOT NULL,
+    host TEXT NOT NULL,
+    step TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    began REAL NOT NULL,
+    ended REAL,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (call_id, host, step, attempt)
+) STRICT, WITHOUT ROWID;
+
 -- What a principal may still do. tat: GCRA's theoretical arrival time of its next call. used: units of the day.
 CREATE TABLE allowances (
     principal TEXT PRIMARY KEY,

@@ -24,8 +24,8 @@ from interlock.store import admission as admitting
 from interlock.store import approving, claiming, holding, layers, retention, settling
 from interlock.store.chain import Checkpoint
 from interlock.store.connection import OwnedConnection, Tx
+from interlock.store.deployments import Deployments
 from interlock.store.files import StoreFiles
-from interlock.store.keeping import Keeping
 from interlock.store.rows import call_row
 from interlock.store.sql import load_blocks
 from interlock.store.verify import Verification, checkpoint_of, verify_files
@@ -35,7 +35,7 @@ from interlock_tools.errors import State
 CLOSE_SECONDS_MAX = 30.0
 
 
-class SqliteStore(Keeping):
+class SqliteStore(Deployments):
     """The record of one Interlock. Every method that writes returns only after its transaction is durable."""
 
     def __init__(

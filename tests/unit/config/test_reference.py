@@ -23,7 +23,7 @@ def test_every_setting_has_a_type_and_a_meaning() -> None:
     assert by_key["hosts.NAME.identities"].type == "list of reference to a secret"
     assert by_key["principals.NAME.kind"].type == '"agent" or "human"'
     assert by_key["inventory.openssh"].type == "list of text"
-    assert by_key["policy.packs"].default == '["baseline", "environments", "confidence"]'
+    assert by_key["policy.packs"].default == '["baseline", "environments", "confidence", "deploy"]'
 
 
 def test_every_limit_can_be_set_and_its_default_is_within_its_bounds() -> None:

@@ -1,0 +1,123 @@
+"""Asking: what a deployment's step asks of its host: a command in its bounds, or work on the app's place. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from interlock.ports import Bounds
+from interlock_policies.facts import Level
+from interlock_tools.apps import App, Hook
+from interlock_tools.call import Call
+from interlock_tools.effects import Network
+from interlock_tools.plan import (
+    AppPlace,
+    AppPlan,
+    ClaimApp,
+    DropRelease,
+    FreeApp,
+    PlaceRelease,
+    PruneReleases,
+    RunCommand,
+    SwitchRelease,
+    UploadArtifact,
+)
+from interlock_tools.rollout import HostPlan, Kind, Rollout, StepName
+from interlock_tools.service_words import service_command
+
+LEASE_SECONDS = 300
+LEASE_SECONDS_MAX = 7_200
+COMMAND_SLACK_SECONDS = 10.0
+
+Report = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One deployment under way: the call, the app as it is configured, the rollout, and its fencing token."""
+
+    call: Call
+    app: App
+    rollout: Rollout
+    fence: int
+    report: Report
+
+    @property
+    def place(self) -> AppPlace:
+        """Where the app lies, and by which token it may be changed."""
+        hooks = [hook.timeout_seconds for hook in (self.app.prepare, self.app.activate, self.app.after) if hook]
+        longest = LEASE_SECONDS + max(hooks, default=0) + int(self.app.batches.pause_seconds)
+        return AppPlace(self.app.path, self.call.call_id, self.fence, min(longest, LEASE_SECONDS_MAX))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A step that is a command on its host."""
+
+    plan: RunCommand
+    bounds: Bounds
+    seconds: float
+
+
+_HOOKS = {
+    StepName.PREPARE: "prepare",
+    StepName.ACTIVATE: "activate",
+    StepName.AFTER: "after",
+    StepName.ACTIVATE_BACK: "activate",
+}
+
+
+def command_of(deployment: Deployment, plan: HostPlan, step: StepName) -> Asked | None:
+    """The command that this step is on its host; None where it is no command."""
+    app, rollout = deployment.app, deployment.rollout
+    if step in (StepName.SERVICE, StepName.SERVICE_BACK) and app.service is not None:
+        action = rollout.action if rollout.kind is Kind.SERVICE else app.service.on_release
+        seconds = app.service.timeout_seconds + COMMAND_SLACK_SECONDS
+        return Asked(RunCommand(service_command(app.service, action), "/"), Bounds(Level.NONE), seconds)
+    hook: Hook | None = getattr(app, _HOOKS[step]) if step in _HOOKS else None
+    if hook is None:
+        return None
+    back = step is StepName.ACTIVATE_BACK
+    return _hooked(app, hook, plan.before if back else rollout.release, rollout.release if back else plan.before)
+
+
+def _hooked(app: App, hook: Hook, release: str, before: str) -> Asked:
+    folder = f"{app.path}/releases/{release}"
+    shared = (f"{app.path}/shared",) if app.shared else ()
+    bounds = Bounds(Level[hook.containment.upper()], Network(hook.network), (folder, *shared, *hook.writes))
+    told = (("INTERLOCK_APP", app.name), ("INTERLOCK_RELEASE", release), ("INTERLOCK_BEFORE", before))
+    command = RunCommand(shlex.join(hook.argv), folder, environment=told)
+    return Asked(command, bounds, hook.timeout_seconds)
+
+
+def app_plan(deployment: Deployment, plan: HostPlan, step: StepName) -> AppPlan:
+    """What this step asks of the app's place on its host."""
+    rollout, place = deployment.rollout, deployment.place
+    artifact = rollout.artifact
+    match step:
+        case StepName.CLAIM:
+            return ClaimApp(place)
+        case StepName.UPLOAD if artifact is not None:
+            return UploadArtifact(place, artifact.sha256, artifact.size)
+        case StepName.PLACE if artifact is not None:
+            return PlaceRelease(
+                place,
+                rollout.release,
+                artifact.sha256,
+                artifact.size,
+                artifact.name,
+                deployment.app.shared,
+                deployment.app.unpack,
+            )
+        case StepName.SWITCH:
+            return SwitchRelease(place, rollout.release, plan.before)
+        case StepName.PRUNE:
+            return PruneReleases(place, deployment.app.keep, (rollout.release, *filter(None, (plan.before,))))
+        case StepName.SWITCH_BACK:
+            return SwitchRelease(place, plan.before, rollout.release)
+        case StepName.DROP:
+            return DropRelease(place, rollout.release)
+        case StepName.FREE | StepName.FREE_BACK:
+            return FreeApp(place)
+    raise ValueError(f"the step {step.value} asks nothing of an app's place")

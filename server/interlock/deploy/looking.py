@@ -1,0 +1,228 @@
+"""Looking: what a deployment would do and whether policy lets it, from what its hosts say now. It changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from interlock.deploy.artifacts import Artifacts
+from interlock.deploy.standing import for_mode, misplaced, reached, strictest
+from interlock.entry import Entry
+from interlock.guard import Guard
+from interlock.ports import Hosts, Request, Store
+from interlock.ticket import Ticket
+from interlock.trail import Step, Trail
+from interlock_policies.calendar import frozen, in_window, local_time
+from interlock_policies.cost import cost_units, fleet_units
+from interlock_policies.facts import Fleet, HostFacts, Level, Situation, Verdict
+from interlock_policies.together import together
+from interlock_tools.apps import App
+from interlock_tools.call import Call, Mode
+from interlock_tools.effects import Effect, EffectKind, Effects, declaration_of
+from interlock_tools.errors import (
+    AppUnknown,
+    ArgumentInvalid,
+    HostUnreachable,
+    Internal,
+    Recovery,
+    Refusal,
+    StaleState,
+)
+from interlock_tools.plan import Deploy
+from interlock_tools.planning import (
+    at_once_percent,
+    effects_on,
+    previous_release,
+    release_rollout,
+    rollback_rollout,
+    service_rollout,
+)
+from interlock_tools.rollout import HostState, Rollout
+
+RELEASE_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Plans and weighs deployments. `apps` are all that are configured."""
+
+    apps: Mapping[str, App]
+    entry: Entry
+    guard: Guard
+    store: Store
+    hosts: Hosts
+    artifacts: Artifacts
+    clock: Callable[[], float]
+
+    async def look(
+        self,
+        request: Request,
+        call: Call,
+        trail: Trail,
+        validity: float | None,
+        approvals: frozenset[str] = frozenset(),
+    ) -> Ticket | Refusal:
+        """The ticket of a deployment: its rollout, effects on each host, and one decision for all; or why not."""
+        tool, principal = self.entry.tool(request), self.entry.principal(request.principal)
+        plan = tool.plan(call)
+        if not isinstance(plan, Deploy):
+            return Internal(reason="a deploy tool without a deployment")
+        app = self.app_of(plan)
+        if app is None:
+            return AppUnknown(path="app", reason="it is not configured any more")
+        with trail.step(Step.ANALYSE) as seen:
+            known = await self._facts(app, plan)
+            rollout = await self._rollout(app, plan, call, known)
+            if isinstance(rollout, Refusal):
+                return rollout
+            effects = await self._effects(app, rollout, known)
+            if isinstance(effects, Refusal):
+                return effects
+            seen.update(hosts=len(effects), inferred=sum(len(found.inferred) for found in effects.values()))
+        with trail.step(Step.DECIDE) as seen:
+            reached = {host: facts for host, facts in known.items() if isinstance(facts, HostFacts)}
+            situation = replace(self._situation(app, rollout), approvals=approvals)
+            decisions = [
+                self.guard.decide(principal, reached[host], call, found, situation) for host, found in effects.items()
+            ]
+            decision = for_mode(together(decisions), call)
+            seen.update(verdict=decision.verdict.value, rules=list(decision.rule_ids))
+        units = [cost_units(found, reached[host]) for host, found in effects.items()]
+        whole = Effects(inferred=tuple(dict.fromkeys(each for found in effects.values() for each in found.inferred)))
+        return Ticket(
+            request,
+            replace(call, host=f"app:{app.name}", declaration=declaration_of(whole.inferred)),
+            tool,
+            principal,
+            strictest(app, list(reached.values())),
+            replace(whole, declared=declaration_of(whole.inferred)),
+            decision,
+            trail,
+            validity,
+            level=Level.CONFINED,
+            asks_first=decision.verdict is Verdict.ASK and call.mode is Mode.APPLY,
+            rollout=rollout,
+            units=fleet_units(units, at_once_percent(app, rollout) if rollout is not None else 0),
+        )
+
+    # ── which app, which hosts ───────────────────────────────────────────────────────────────────────────────────────
+
+    def app_of(self, plan: Deploy) -> App | None:
+        """The app that is meant; for a service the first that has it, on all the hosts on which some app has it."""
+        if not plan.service:
+            return self.apps.get(plan.app)
+        having = [app for app in self.apps.values() if app.service is not None and app.service.unit == plan.service]
+        if not having:
+            return None
+        hosts = tuple(dict.fromkeys(host for app in having for host in app.hosts))
+        checks = having[0].checks if len(having) == 1 else ()
+        return replace(having[0], hosts=hosts, checks=checks)
+
+    async def _facts(self, app: App, plan: Deploy) -> dict[str, HostFacts | Refusal]:
+        """What is known of each host of the app, or why it cannot be asked."""
+        wanted = [plan.host] if plan.host else list(app.hosts)
+        found = await asyncio.gather(*(self.hosts.facts(host) for host in wanted))
+        for facts in found:
+            if isinstance(facts, HostFacts):
+                self.entry.learn(facts)
+        return dict(zip(wanted, found, strict=True))
+
+    async def states(self, app: App, known: Mapping[str, HostFacts | Refusal]) -> tuple[HostState, ...]:
+        """What each host says of the app."""
+
+        async def state(host: str, facts: HostFacts | Refusal) -> HostState:
+            if isinstance(facts, Refusal):
+                return HostState(host, why=f"{facts.code}: {facts.reason}")
+            return await self.hosts.app_state(host, app.path)
+
+        return tuple(await asyncio.gather(*(state(host, facts) for host, facts in known.items())))
+
+    # ── the rollout ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _rollout(
+        self, app: App, plan: Deploy, call: Call, known: Mapping[str, HostFacts | Refusal]
+    ) -> Rollout | Refusal | None:
+        """What would be done; None for a look at the status."""
+        if plan.action == "status" and not plan.service:
+            return None
+        if plan.service:
+            whys = {
+                host: f"{facts.code}: {facts.reason}" for host, facts in known.items() if isinstance(facts, Refusal)
+            }
+            states = tuple(HostState(host, why=whys.get(host, "")) for host in known)
+            return reached(app, states) or service_rollout(app, plan.action, states)
+        states = await self.states(app, known)
+        refused = reached(app, states) or misplaced(states)
+        if refused is not None:
+            return refused
+        if plan.action == "rollback":
+            return self._rollback(app, plan, states)
+        if plan.artifact_call and not await self._is_own(plan.artifact_call, call.principal):
+            return ArgumentInvalid(path="artifact_call", reason="no call of this principal that succeeded has this id")
+        artifact = await self.artifacts.find(plan)
+        if isinstance(artifact, Refusal):
+            return artifact
+        release = plan.release or artifact.sha256[:RELEASE_DIGITS]
+        for state in states:
+            kept = state.release(release)
+            if kept is not None and kept.sha256 != artifact.sha256:
+                other = {"release": f"{release}-{artifact.sha256[:4]}"}
+                step = Recovery.change(other, "Under a name of its own it takes no other release's place.")
+                reason = f"{state.host} keeps another release under the name {release}; nothing was sent"
+                return StaleState(path="release", reason=reason, recovery=step)
+        return release_rollout(app, release, artifact, states)
+
+    async def _is_own(self, call_id: str, principal: str) -> bool:
+        row = await self.store.call(call_id)
+        return row is not None and row.principal == principal and row.state.value == "succeeded"
+
+    def _rollback(self, app: App, plan: Deploy, states: tuple[HostState, ...]) -> Rollout | Refusal:
+        reached = [state for state in states if not state.why]
+        earlier = [name for state in reached if (name := previous_release(state))]
+        release = plan.release or (max(set(earlier), key=earlier.count) if earlier else "")
+        everywhere = [kept.release for kept in reached[0].kept if all(state.release(kept.release) for state in reached)]
+        if release and release in everywhere:
+            return rollback_rollout(app, release, states)
+        look = Recovery.use("deploy_status", {"app": app.name}, "It lists the releases that each host keeps.")
+        what = f"{release} is not kept on every host" if release else "there is no release before the live one"
+        allowed = tuple(name for name in everywhere if name != reached[0].live)
+        return StaleState(path="release", reason=f"{what}; nothing was changed", allowed=allowed, recovery=look)
+
+    # ── effects and policy ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _effects(
+        self, app: App, rollout: Rollout | None, known: Mapping[str, HostFacts | Refusal]
+    ) -> dict[str, Effects] | Refusal:
+        """What it means on each host that it touches, every path as that host finds it."""
+        reads = Effects(inferred=(Effect(EffectKind.READ, app.path, "deploy_status"),))
+        if rollout is None or rollout.is_empty:
+            meant = {host: reads for host, facts in known.items() if isinstance(facts, HostFacts)}
+        else:
+            meant = {plan.host: Effects(inferred=effects_on(app, rollout, plan)) for plan in rollout.hosts}
+        found: dict[str, Effects] = {}
+        for host, effects in meant.items():
+            facts = known[host]
+            placed = await self.guard.placed(effects, facts) if isinstance(facts, HostFacts) else facts
+            if isinstance(placed, Refusal):
+                return placed
+            found[host] = placed
+        return found or HostUnreachable(reason="none of the app's hosts can be reached; nothing was changed")
+
+    def _situation(self, app: App, rollout: Rollout | None) -> Situation:
+        now = self.entry.situation()
+        if rollout is None or rollout.is_empty:
+            return now
+        moment = local_time(self.clock(), app.timezone)
+        fleet = Fleet(
+            app=app.name,
+            owner=app.owner,
+            release=rollout.release,
+            hosts=len(rollout.hosts),
+            fleet=len(app.hosts),
+            share=at_once_percent(app, rollout),
+            canary=rollout.canary,
+            frozen=frozen(app.freezes, moment),
+            in_window=in_window(app.windows, moment),
+        )
+        return replace(now, fleet=fleet, containment=Level.CONFINED)

@@ -1,0 +1,245 @@
+"""The deploy room: carries an admitted deployment out, takes it back, goes on with it after a restart, tells of it.
+
+begin → forward ──all live──────────────> end
+           └─failed, timed out, cancelled─> turn → back ─all known─> end
+                                                     └─a host silent─> unknown: asked again, until it is known
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from interlock.deploy.asking import Deployment
+from interlock.deploy.driving import Drive, Progressed, Record
+from interlock.deploy.looking import Looking
+from interlock.deploy.ports import DeployStore
+from interlock.deploy.records import DeploymentRow
+from interlock.deploy.steps import Steps
+from interlock.deploy.telling import result_of, sentence_of
+from interlock.deploy.views import Views
+from interlock.ports import LEFT, SHUTDOWN, Executed, Progress, Request
+from interlock.records import NotAdmitted
+from interlock.ticket import Ticket
+from interlock.trail import Trail
+from interlock_policies.facts import Verdict
+from interlock_policies.redact import Redactor
+from interlock_tools.apps import App
+from interlock_tools.call import Call, Json, Mode
+from interlock_tools.errors import (
+    ApprovalExpired,
+    Cancelled,
+    Internal,
+    OutcomeUnknown,
+    Recovery,
+    Refusal,
+    TimedOut,
+    refusal_codes,
+)
+from interlock_tools.plan import Deploy
+from interlock_tools.rollout import Kind, Rollout, rollout_from_json
+
+
+def _digest(ticket: Ticket) -> str:
+    return ticket.rollout.digest if ticket.rollout is not None else ""
+
+
+_APPS = TypeAdapter(App)
+_GOES_ON = (LEFT, SHUTDOWN)  # who cancels so leaves the deployment as it is: it is gone on with later
+STEPS_SHOWN_MAX = 2_000
+
+
+@dataclass(frozen=True)
+class Deploys:
+    """Deployments. Everything that it knows of one is on record: it holds no state of its own."""
+
+    looking: Looking
+    store: DeployStore
+    steps: Steps
+    views: Views
+    redactor: Redactor
+    clock: Callable[[], float]
+
+    # ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def look(self, request: Request, call: Call, trail: Trail, validity: float | None) -> Ticket | Refusal:
+        """What it would do, and what policy says of it; a refusal where it cannot be planned."""
+        return await self.looking.look(request, call, trail, validity)
+
+    async def still_good(self, ticket: Ticket, approvals: frozenset[str]) -> Refusal | None:
+        """Why what was approved is not what would be done now; None where it is."""
+        again = await self.looking.look(ticket.request, ticket.call, Trail(self.clock), ticket.validity, approvals)
+        if isinstance(again, Refusal):
+            return again
+        if _digest(again) != _digest(ticket) or again.effects != ticket.effects:
+            return ApprovalExpired(
+                reason="its hosts are not as they were when it was asked; it would do something else"
+            )
+        if again.decision.verdict is not Verdict.ALLOW:
+            return ApprovalExpired(reason="policy does not allow it with this approval", rules=again.decision.rule_ids)
+        return None
+
+    # ── a call ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def carry_out(self, ticket: Ticket, progress: Progress | None) -> Executed:
+        """An admitted call of the deploy family, to its end. A cancellation takes back what was begun."""
+        plan = ticket.tool.plan(ticket.call)
+        rollout = ticket.rollout
+        if rollout is None or not isinstance(plan, Deploy):
+            return await self._status(plan)
+        if ticket.call.mode is Mode.PREVIEW:
+            return self.views.preview(ticket, rollout)
+        app = self.looking.app_of(plan)
+        if app is None:
+            return Executed({}, Internal(reason="the app is not configured any more"), started=False)
+        if rollout.is_empty:
+            return await self.views.unchanged(app, rollout)
+        if rollout.action == "status":
+            return await self.views.service_status(ticket.call, app, rollout)
+        recorded: dict[str, Json] = {"rollout": rollout.to_json(), "app": _APPS.dump_python(app, mode="json")}
+        call = ticket.call
+        row = DeploymentRow(call.call_id, app.name, rollout.kind.value, rollout.release, call.principal, recorded)
+        begun = await self.store.begin_deployment(row, self.clock())
+        if isinstance(begun, NotAdmitted):
+            return Executed({}, self.looking.entry.not_admitted(begun), started=False)
+        return await self._drive(ticket, Deployment(call, app, rollout, begun.fence, _report(progress)), begun)
+
+    async def go_on(self, ticket: Ticket, progress: Progress | None = None) -> Executed:
+        """A deployment that an earlier server began: continued or taken back, as its app says, from the record."""
+        row = await self.store.deployment(ticket.call.call_id)
+        if row is None:
+            return Executed({}, Cancelled(reason="the server stopped before anything of it began"), started=False)
+        if row.phase == "ended":
+            return _as_recorded(row)
+        app, rollout = _APPS.validate_python(row.plan["app"]), rollout_from_json(row.plan["rollout"])
+        deployment = Deployment(ticket.call, app, rollout, row.fence, _report(progress))
+        plan = ticket.tool.plan(ticket.call)
+        if isinstance(plan, Deploy) and rollout.artifact is not None:
+            await self.looking.artifacts.find(plan)  # where its bytes lie was known to the server that died
+        if row.phase == "forward" and app.on_restart == "take_back" and rollout.kind is not Kind.SERVICE:
+            record = Record.of(await self.store.steps(row.call_id))
+            if not _is_live(rollout, record):
+                reason = "the server stopped in the middle of it, and the app is taken back then"
+                row = await self._turned(row, Cancelled(reason=reason))
+        return await self._drive(ticket, deployment, row)
+
+    # ── forward and back ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _drive(self, ticket: Ticket, deployment: Deployment, row: DeploymentRow) -> Executed:
+        if row.phase == "forward":
+            why = await self._forward(ticket, deployment, row)
+            if why is None or deployment.rollout.kind is Kind.SERVICE:
+                done = "done" if deployment.rollout.kind is Kind.SERVICE else "live"
+                return await self._end(deployment, row, "failed" if why is not None else done, why)
+            row = await self._turned(row, why)
+        await self._back(deployment, row)
+        return await self._taken_back(deployment, row)
+
+    async def _forward(self, ticket: Ticket, deployment: Deployment, row: DeploymentRow) -> Refusal | None:
+        """Why it did not come to its end, or None."""
+        left = ticket.call.timeout_seconds - (self.clock() - row.created)
+        drive = Drive(deployment, self.steps, Record.of(await self.store.steps(row.call_id)))
+        try:
+            async with asyncio.timeout(max(1.0, left)):
+                return (await drive.forward()).refusal
+        except TimeoutError:
+            return TimedOut(reason=f"after {ticket.call.timeout_seconds} s")
+        except asyncio.CancelledError as cancelled:
+            if any(word in cancelled.args for word in _GOES_ON):
+                raise
+            return Cancelled(reason=f"by {_taken(cancelled)}")
+
+    async def _turned(self, row: DeploymentRow, why: Refusal) -> DeploymentRow:
+        reason = self.redactor.text(why.reason)
+        await self.store.turn_deployment(row.call_id, why.code, reason, self.clock())
+        return replace(row, phase="back", code=why.code, reason=reason)
+
+    async def _back(self, deployment: Deployment, row: DeploymentRow) -> None:
+        """Take it back, whoever cancels meanwhile: only a server that stops leaves it, to be gone on with."""
+        drive = Drive(deployment, self.steps, Record.of(await self.store.steps(row.call_id)))
+        await _seen_through(drive.back())
+
+    async def _taken_back(self, deployment: Deployment, row: DeploymentRow) -> Executed:
+        rows = await self.store.steps(row.call_id)
+        result = result_of(deployment.rollout, rows, "taken_back", self.clock() - row.created)
+        said = sentence_of(result["hosts"])
+        if any(entry["state"] == "unknown" for entry in result["hosts"]):
+            reason = f"{row.reason}; {said}: those hosts are asked again until they answer"
+            unknown = OutcomeUnknown(reason=self.redactor.text(reason), call_id=row.call_id)
+            return Executed({**result, "outcome": "unknown"}, unknown, started=True)
+        kind = refusal_codes().get(row.code, Internal)
+        because = "It shows what is live and healthy now. A release that failed is mended and shipped as a new one."
+        step = Recovery.use("deploy_status", {"app": deployment.app.name}, because)
+        why = kind(reason=f"{row.reason}; {said}", recovery=step)
+        return await self._end(deployment, row, "taken_back", why)
+
+    async def _end(self, deployment: Deployment, row: DeploymentRow, outcome: str, why: Refusal | None) -> Executed:
+        """Its end on record, which gives the app free; then its answer."""
+        rows = await self.store.steps(row.call_id)
+        result = result_of(deployment.rollout, rows, outcome, self.clock() - row.created)
+        error = {} if why is None else {"code": why.code, "reason": why.reason}
+        kept = self.redactor.json({**result, "error": error})
+        await self.store.end_deployment(row.call_id, outcome, kept, self.clock())
+        return Executed(result, why, started=True)
+
+    async def _status(self, plan: object) -> Executed:
+        app = self.looking.app_of(plan) if isinstance(plan, Deploy) else None
+        if app is None:
+            return Executed({}, Internal(reason="the app is not configured any more"), started=False)
+        return Executed(await self.views.status(app), None, started=True)
+
+
+def _is_live(rollout: Rollout, record: Record) -> bool:
+    """Whether every host went through its last step that matters: then only closing is left."""
+
+    def done(host: str, steps: Sequence[Any]) -> bool:
+        rows = [record.known(host, step) for step in steps]
+        return all(row is not None and row.state == "done" for row in rows)
+
+    return all(done(plan.host, plan.switch) for plan in rollout.hosts)
+
+
+def _as_recorded(row: DeploymentRow) -> Executed:
+    """The answer of a deployment whose end is on record."""
+    result = {name: value for name, value in row.result.items() if name != "error"}
+    error: Mapping[str, Json] = row.result.get("error") or {}
+    if not error:
+        return Executed(result, None, started=True)
+    kind = refusal_codes().get(str(error.get("code")), Internal)
+    return Executed(result, kind(reason=str(error.get("reason", ""))), started=True)
+
+
+def _report(progress: Progress | None) -> Callable[[str], Coroutine[Any, Any, None]]:
+    async def report(sentence: str) -> None:
+        if progress is not None:
+            await progress(sentence, 0)
+
+    return report
+
+
+def _taken(cancelled: asyncio.CancelledError) -> str:
+    """Take a cancellation off this task, which answers it; who cancelled."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+    return str(cancelled.args[0]) if cancelled.args and cancelled.args[0] else "its caller"
+
+
+async def _seen_through(work: Coroutine[Any, Any, Progressed]) -> Progressed:
+    """The work to its end, whoever gives up waiting for it; a server that stops ends it, and leaves it on record."""
+    task = asyncio.ensure_future(work)
+    while True:
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError as cancelled:
+            if task.cancelled():
+                raise
+            if any(word in cancelled.args for word in _GOES_ON):
+                task.cancel(LEFT)
+                await asyncio.wait({task})
+                raise
+            _taken(cancelled)

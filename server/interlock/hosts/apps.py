@@ -1,0 +1,180 @@
+"""An app's place on a host: asked about, and changed step by step through the host's runner. It decides no step.
+
+Every step here may be sent again: the host answers what is done already, and refuses whoever holds no good claim. So a
+lost connection is simply made anew, and only where that fails is it unknown what became of the step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from interlock.hosts.faults import Faulted, unreachable
+from interlock.hosts.layers import runner_of
+from interlock.hosts.link import Link, Live
+from interlock.hosts.outpost import OutpostLost, Reply, RunnerFault
+from interlock.ports import Executed, Progress, Run
+from interlock.runner.frames import FRAME_BYTES_MAX
+from interlock_tools.call import Json
+from interlock_tools.errors import (
+    ConcurrencyLimited,
+    ContainmentUnavailable,
+    HostUnreachable,
+    Internal,
+    OutcomeUnknown,
+    Recovery,
+    Refusal,
+    StaleState,
+)
+from interlock_tools.plan import (
+    AppPlace,
+    AppPlan,
+    ClaimApp,
+    DropRelease,
+    FreeApp,
+    PlaceRelease,
+    PruneReleases,
+    SwitchRelease,
+    UploadArtifact,
+)
+from interlock_tools.rollout import HostState, KeptRelease
+
+LOOK_SECONDS_MAX = 20.0
+STEP_SECONDS_MAX = 600.0
+SHOWN_MAX = 200
+ArtifactOf = Callable[[str], Path | None]  # by its SHA-256: where its bytes lie on the server
+
+
+async def look_at_app(link: Link, live: Live, path: str) -> HostState:
+    """What is live there and which releases are kept; it changes nothing. Raises Faulted."""
+    head = (await _asked(link, live, {"op": "look", "path": path}, LOOK_SECONDS_MAX)).head
+    claim = head.get("claim") or {}
+    return HostState(
+        link.host.name,
+        live=str(head.get("live") or ""),
+        current=str(head.get("current") or "absent"),
+        kept=tuple(_kept(entry) for entry in list(head.get("releases") or ())[:SHOWN_MAX]),
+        holder=str(claim.get("deployment") or "") if claim.get("held") else "",
+        free_bytes=int(head.get("free_bytes") or 0),
+    )
+
+
+def _kept(entry: Mapping[str, Json]) -> KeptRelease:
+    return KeptRelease(
+        str(entry["id"]), str(entry.get("sha256") or ""), int(entry.get("bytes") or 0), float(entry["placed_at"])
+    )
+
+
+async def change_app(
+    link: Link, live: Live, run: Run, plan: AppPlan, artifact_of: ArtifactOf, progress: Progress | None
+) -> Executed:
+    """One step of a deployment on this host. Raises Faulted where the road is bad: it may be sent again."""
+    try:
+        if isinstance(plan, UploadArtifact):
+            return await _upload(link, live, plan, artifact_of, progress)
+        reply = await _asked(link, live, head_of(plan), min(run.timeout_seconds, STEP_SECONDS_MAX))
+    except _Refused as refused:
+        return Executed({}, refused.refusal, started=False)
+    shown = {name: value for name, value in reply.head.items() if name in _SAID}
+    return Executed(shown, None, started=True)
+
+
+_SAID = ("already", "live", "before", "placed", "removed", "kept", "real", "have", "entries")
+
+
+def head_of(plan: AppPlan) -> dict[str, Json]:
+    """A step as the runner is asked for it."""
+    head = _place_head(plan.place)
+    match plan:
+        case ClaimApp():
+            return {**head, "op": "claim"}
+        case UploadArtifact():
+            return {**head, "op": "upload", "sha256": plan.sha256, "bytes": plan.size}
+        case PlaceRelease():
+            named = {"release": plan.release, "sha256": plan.sha256, "bytes": plan.size, "name": plan.name}
+            return {**head, "op": "place", **named, "shared": list(plan.shared), "unpack": plan.unpack}
+        case SwitchRelease():
+            return {**head, "op": "switch", "release": plan.release, "expect": plan.expected}
+        case PruneReleases():
+            return {**head, "op": "prune", "keep": plan.keep, "spare": list(plan.spare)}
+        case DropRelease():
+            return {**head, "op": "drop", "release": plan.release}
+        case FreeApp():
+            return {**head, "op": "free"}
+
+
+def _place_head(place: AppPlace) -> dict[str, Json]:
+    return {
+        "path": place.path,
+        "deployment": place.deployment,
+        "fence": place.fence,
+        "lease_seconds": place.lease_seconds,
+    }
+
+
+async def _upload(
+    link: Link, live: Live, plan: UploadArtifact, artifact_of: ArtifactOf, progress: Progress | None
+) -> Executed:
+    """Piece by piece from where the host has it; the host verifies the whole when it makes a release of it."""
+    path = artifact_of(plan.sha256)
+    if path is None:
+        return Executed({}, StaleState(reason="the artifact is not there any more; nothing was sent"), started=False)
+    head = head_of(plan)
+    have = int((await _asked(link, live, {**head, "offset": 0}, STEP_SECONDS_MAX)).head["have"])
+    sent = 0
+    with path.open("rb") as file:
+        while have < plan.size:
+            piece = await asyncio.to_thread(_read_at, file.fileno(), have)
+            if not piece:
+                reason = f"the artifact became shorter than {plan.size} bytes while it was sent; nothing is live of it"
+                return Executed({}, StaleState(reason=reason), started=False)
+            reply = await _asked(link, live, {**head, "offset": have}, STEP_SECONDS_MAX, piece)
+            have, sent = int(reply.head["have"]), sent + len(piece)
+            if progress is not None:
+                await progress(f"{link.host.name}: {have * 100 // plan.size} % of the artifact is there", 0)
+    return Executed({"sent": sent, "have": have}, None, started=True)
+
+
+def _read_at(handle: int, offset: int) -> bytes:
+    return os.pread(handle, FRAME_BYTES_MAX, offset)
+
+
+async def _asked(link: Link, live: Live, head: dict[str, Json], seconds: float, body: bytes = b"") -> Reply:
+    outpost = await runner_of(link, live)
+    try:
+        return await outpost.ask("app", head, body, timeout_seconds=seconds)
+    except RunnerFault as fault:
+        raise _Refused(refusal_of(fault, link.host.name)) from None
+    except (OutpostLost, TimeoutError) as fault:
+        raise unreachable(f"the runner did not answer: {fault or 'in time'}") from None
+
+
+class _Refused(Faulted):
+    """The host refused the step: nothing of it was done, and its road is good."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal, counts=False)
+
+
+def refusal_of(fault: RunnerFault, host: str) -> Refusal:
+    """What the runner said of a step that it did not do, as the contract has it."""
+    reason = f"{host}: {fault.reason}"
+    match fault.code:
+        case "stale":
+            return StaleState(reason=reason, recovery=Recovery.wait("Send it again: it is planned anew."))
+        case "busy":
+            return ConcurrencyLimited(reason=reason, retry_after_seconds=30)
+        case "exists" | "absent" | "refused" | "bad_request":
+            return StaleState(reason=reason, recovery=Recovery.ask("A person looks at what is there."))
+        case "no_space" | "unavailable":
+            return ContainmentUnavailable(reason=reason, recovery=Recovery.ask("A person makes room or gives leave."))
+    return Internal(reason=f"{reason} ({fault.code})")
+
+
+def unheard(plan: AppPlan, refusal: Refusal, call_id: str) -> Refusal:
+    """The refusal where the road stayed bad: a switch that was sent may have been done, and its host says later."""
+    if isinstance(plan, SwitchRelease) and isinstance(refusal, HostUnreachable):
+        return OutcomeUnknown(reason=refusal.reason, call_id=call_id)
+    return refusal

@@ -1,0 +1,243 @@
+"""Releases: which one of an application is live, and which ones go. It reads no artifact and restarts no service.
+
+The live release is what the relative link `current` names; it changes by one rename, so whoever looks finds the old one
+or the new one. A `current` that is not such a link is somebody else's, and is left alone.
+"""
+
+import contextlib
+import os
+import re
+import stat
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from interlock.runner.appclaims import app_claim, claim_app, fenced_app, free_app
+from interlock.runner.appfolders import (
+    MANIFESTS_FOLDER,
+    RELEASE_ID,
+    AppFolder,
+    app_count,
+    app_fault,
+    app_path,
+    app_text,
+    app_texts,
+    manifest_of,
+    opened_app,
+)
+from interlock.runner.appuploads import drop_old_uploads, upload_piece, uploads_there
+from interlock.runner.copying import remove_entry
+from interlock.runner.placing import NEW_RELEASE, place_release
+from interlock.runner.probe import free_bytes
+from interlock.runner.rundirs import RunFault
+from interlock.runner.steps import run_step
+from interlock.runner.tree import is_within, stat_at
+
+CURRENT_NAME, CURRENT_NEW, OLD_RELEASE = "current", ".current-", ".old-"
+CURRENT_LEFT = re.compile(r"\.current-[0-9a-f]{16}")
+RELEASES_TOLD_MAX = 200
+RELEASES_KEPT_MAX = 10_000
+ABSENT, LINK, OTHER = "absent", "link", "other"
+
+
+class Current(NamedTuple):
+    """What `current` is: a link of ours, with the release that is live, nothing, or something else."""
+
+    state: str
+    live: str
+    real: str  # where it really leads, whatever it is
+
+    def is_in(self, app: AppFolder, release: str) -> bool:
+        """Whether what is live lies in this release."""
+        return self.live == release or is_within(self.real, "%s/releases/%s" % (app.real, release))
+
+
+def current_of(app: AppFolder) -> Current:
+    """What is live. Raises OSError."""
+    found = stat_at(app.top, CURRENT_NAME)
+    if found is None:
+        return Current(ABSENT, "", "")
+    real = os.path.realpath("%s/%s" % (app.real, CURRENT_NAME))
+    if not stat.S_ISLNK(found.st_mode):
+        return Current(OTHER, "", real)
+    named = os.path.normpath(os.path.join(app.real, os.readlink(CURRENT_NAME, dir_fd=app.top)))
+    for target in (named, real):  # an absolute link through other links leads there too
+        above, _, release = target.rpartition("/")
+        if above == app.real + "/releases" and RELEASE_ID.fullmatch(release):
+            return Current(LINK, release, real)
+    return Current(OTHER, "", real)
+
+
+# ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def look_app(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
+    """What is there; nothing is changed or made. Raises RunFault("exists", "unavailable"), OSError."""
+    del body
+    path = app_path(head)
+    app = opened_app(path)
+    if app is None:
+        return {
+            "exists": False, "real": os.path.realpath(path), "live": "", "current": ABSENT, "releases": [],
+            "claim": None, "free_bytes": free_bytes(path), "uploads": [],
+        }  # fmt: skip
+    try:
+        current = current_of(app)
+        told = [_release_told(known, current.live) for known in _releases(app)[:RELEASES_TOLD_MAX]]
+        return {
+            "exists": True, "real": app.real, "live": current.live, "current": current.state, "releases": told,
+            "claim": _claim_told(app), "free_bytes": app.free_bytes(),
+            "uploads": uploads_there(app)[:RELEASES_TOLD_MAX],
+        }  # fmt: skip
+    finally:
+        app.close()
+
+
+def _claim_told(app: AppFolder) -> Optional[Dict[str, Any]]:
+    """The claim, and whether it keeps another deployment away now, by this host's clock."""
+    claim = app_claim(app)
+    return None if claim is None else {**claim, "held": claim["open"] and claim["until"] > time.time()}
+
+
+def _releases(app: AppFolder) -> List[Dict[str, Any]]:
+    """The releases that are there, the newest first; those that nobody placed have no sha256."""
+    folder = app.optional("releases")
+    found = []
+    for name in [] if folder is None else os.listdir(folder):
+        looks = stat_at(folder or 0, name) if RELEASE_ID.fullmatch(name) else None
+        if looks is not None and stat.S_ISDIR(looks.st_mode):
+            known = {"sha256": "", "bytes": 0, "entries": 0, "placed_at": looks.st_mtime}
+            found.append({**known, **(manifest_of(app, name) or {}), "id": name})
+    return sorted(found, key=lambda known: (float(known["placed_at"]), known["id"]), reverse=True)
+
+
+def _release_told(known: Dict[str, Any], live: str) -> Dict[str, Any]:
+    told = {name: known[name] for name in ("id", "sha256", "bytes", "entries", "placed_at")}
+    return {**told, "content_bytes": known.get("content_bytes", 0), "live": known["id"] == live}
+
+
+# ── switching ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def switch_release(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
+    """Make another release live, or none. Raises RunFault("exists", "stale", "absent")."""
+    del body
+    wanted = "" if head.get("release") == "" else app_text(head, "release", RELEASE_ID)
+    expected = "" if head.get("expect") == "" else app_text(head, "expect", RELEASE_ID)
+    with fenced_app(head) as app:
+        current = current_of(app)
+        if current.state == OTHER:
+            reason = "%s/%s is not a link to one of the releases: move it away on the host" % (app.real, CURRENT_NAME)
+            raise RunFault("exists", reason)
+        if current.live != wanted:
+            _must_be_expected(app, current.live, expected)
+            _switch(app, wanted)
+            run_step("app-switched")
+        os.fsync(app.top)  # also for a worker that was killed before it came to it
+        return {"live": wanted, "before": current.live, "already": current.live == wanted}
+
+
+def _must_be_expected(app: AppFolder, live: str, expected: str) -> None:
+    if live != expected:
+        reason = "%s is live in %s, not %s: look again" % (live or "nothing", app.real, expected or "nothing")
+        raise RunFault("stale", reason, live=live)
+
+
+def _switch(app: AppFolder, release: str) -> None:
+    for name in os.listdir(app.top):
+        if CURRENT_LEFT.fullmatch(name):  # of a worker that was killed in between
+            os.unlink(name, dir_fd=app.top)
+    if not release:
+        os.unlink(CURRENT_NAME, dir_fd=app.top)
+    else:
+        found = stat_at(app.folder("releases"), release)
+        if found is None or not stat.S_ISDIR(found.st_mode) or manifest_of(app, release) is None:
+            raise RunFault("absent", "%s/releases/%s was not placed: place it first" % (app.real, release))
+        new = CURRENT_NEW + os.urandom(8).hex()
+        os.symlink("releases/" + release, new, dir_fd=app.top)
+        os.rename(new, CURRENT_NAME, src_dir_fd=app.top, dst_dir_fd=app.top)
+
+
+# ── removing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def prune_releases(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
+    """Remove what is older than the newest `keep`, and what was left over; never what is live. Raises RunFault."""
+    del body
+    keep = app_count(head, "keep", 0, RELEASES_KEPT_MAX)
+    spare = app_texts(head, "spare", RELEASES_KEPT_MAX)
+    with fenced_app(head) as app:
+        removed = _clear_left_over(app)
+        current = current_of(app)
+        placed = [known["id"] for known in _releases(app) if known["sha256"]]
+        going = [name for name in placed[keep:] if name not in spare and not current.is_in(app, name)]
+        for release in reversed(going):
+            _remove(app, release)
+        drop_old_uploads(app, time.time())
+        return {"removed": sorted({*removed, *going}), "kept": len(placed) - len(going)}
+
+
+def drop_release(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
+    """Take back a release that is not live; one that is not there is taken back. Raises RunFault("stale", "exists")."""
+    del body
+    release = app_text(head, "release", RELEASE_ID)
+    with fenced_app(head) as app:
+        current = current_of(app)
+        if current.is_in(app, release):
+            reason = "%s is live in %s: switch to another one first" % (release, app.real)
+            raise RunFault("stale", reason, live=current.live)
+        is_there = stat_at(app.folder("releases"), release) is not None
+        if is_there and manifest_of(app, release) is None:
+            raise RunFault("exists", "%s/releases/%s was not placed by us: it stays" % (app.real, release))
+        for name in (NEW_RELEASE + release, OLD_RELEASE + release):
+            remove_entry(app.folder("releases"), name)
+        _remove(app, release)
+        return {"dropped": is_there}
+
+
+def _remove(app: AppFolder, release: str) -> None:
+    """Take a release out of sight, then delete it, then forget it."""
+    releases, gone = app.folder("releases"), OLD_RELEASE + release
+    if stat_at(releases, release) is not None:
+        remove_entry(releases, gone)
+        os.rename(release, gone, src_dir_fd=releases, dst_dir_fd=releases)
+        os.fsync(releases)
+        run_step("app-pruned")
+    remove_entry(releases, gone)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink("%s.json" % release, dir_fd=app.folder(MANIFESTS_FOLDER))
+
+
+def _clear_left_over(app: AppFolder) -> List[str]:
+    """Finish what killed workers left; the releases that are gone with it. Nobody else works here: the lock is held."""
+    finished = []
+    releases, manifests = app.folder("releases"), app.folder(MANIFESTS_FOLDER)
+    for name in os.listdir(releases):
+        if name.startswith((NEW_RELEASE, OLD_RELEASE)):
+            remove_entry(releases, name)
+        if name.startswith(OLD_RELEASE) and stat_at(releases, name[len(OLD_RELEASE) :]) is None:
+            finished.append(name[len(OLD_RELEASE) :])
+    for name in os.listdir(manifests):
+        release, dot, _ = name.rpartition(".json")
+        if dot and stat_at(releases, release) is None:
+            os.unlink(name, dir_fd=manifests)
+    return finished
+
+
+# ── one verb ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+APP_OPS: Dict[str, Callable[[Dict[str, Any], bytes], Dict[str, Any]]] = {
+    "look": look_app, "claim": claim_app, "free": free_app, "upload": upload_piece, "place": place_release,
+    "switch": switch_release, "prune": prune_releases, "drop": drop_release,
+}  # fmt: skip
+
+
+def do_app(head: Dict[str, Any], body: bytes) -> Tuple[Dict[str, Any], bytes]:
+    """One piece of work on an application's folder, as the request names it. Raises RunFault."""
+    op = APP_OPS.get(str(head.get("op")))
+    if op is None:
+        raise RunFault("bad_request", "op is one of %s" % ", ".join(APP_OPS))
+    os.umask(0o022)
+    try:
+        return op(head, body), b""
+    except OSError as fault:
+        raise app_fault(fault, app_path(head))

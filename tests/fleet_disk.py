@@ -1,0 +1,92 @@
+"""The disk of a host of a fleet, and the program that puts the host together from it. It starts nothing."""
+
+import subprocess
+from pathlib import Path
+
+HTTP_PORT = 8080
+RUNS = "/var/lib/interlock-runs"
+# What a deployment, a service or a login touches, and the folder of the host that lies there instead.
+PLACES = {
+    "/srv": "srv", "/etc/service": "service", "/etc/supervisor": "supervisor", "/etc/nginx": "nginx",
+    "/etc/ssh": "ssh", "/var/log": "log", RUNS: "runs", "/root": "home", "/var/tmp": "vartmp", "/tmp": "tmp",
+}  # fmt: skip
+MODES = {"runs": 0o700, "home": 0o700, "tmp": 0o1777, "vartmp": 0o1777}
+MANAGERS = {
+    "runit": "runsvdir -P /etc/service",
+    "supervisor": "supervisord -n -c /etc/supervisor/supervisord.conf",
+}
+NGINX = f"""daemon off; worker_processes 1; pid /run/nginx.pid; error_log /var/log/nginx/error.log;
+events {{ worker_connections 64; }}
+http {{
+  access_log off; client_body_temp_path /run/nginx/1; proxy_temp_path /run/nginx/2; fastcgi_temp_path /run/nginx/3;
+  uwsgi_temp_path /run/nginx/4; scgi_temp_path /run/nginx/5;
+  server {{ listen 127.0.0.1:{HTTP_PORT}; root /srv/shop/current/public; index index.html; }}
+}}
+"""
+SUPERVISORD = """[unix_http_server]
+file=/run/supervisor.sock
+[supervisord]
+logfile=/var/log/supervisor/supervisord.log
+pidfile=/run/supervisord.pid
+childlogdir=/var/log/supervisor
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[supervisorctl]
+serverurl=unix:///run/supervisor.sock
+[program:nginx]
+command=/usr/sbin/nginx
+autorestart=true
+startsecs=1
+"""
+# The first process: it puts the host together, reaps whoever has no parent, and ends when its harness does. The folder
+# is seen through /mnt, because one of the mounts may cover the way to it.
+FIRST = """set -e
+exec 2>>{folder}/first.log
+hostname {name}
+mount --rbind {folder} /mnt
+mount -t proc proc /proc
+mount --bind /mnt/boot_id /proc/sys/kernel/random/boot_id
+mkdir -p {runs}
+for pair in {binds}; do
+  if [ -d "${{pair%=*}}" ]; then mount --bind "/mnt/${{pair#*=}}" "${{pair%=*}}"; fi
+done
+mount -t tmpfs -o mode=755 tmpfs /run
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+mkdir -p /run/sshd /run/nginx /run/lock
+umount -l /mnt
+ip link set lo up
+cd /
+{manager} </dev/null >>/var/log/manager.log 2>&1 &
+echo ready
+exec >/dev/null
+read -r _
+"""
+
+
+def lay_disk(folder: Path, name: str, service: str, disk_bytes: int) -> None:
+    """All of it, as it is before the host starts for the first time. `disk_bytes`: 0 = /srv is a folder like others."""
+    for place in PLACES.values():
+        (folder / place).mkdir(parents=True)
+        (folder / place).chmod(MODES.get(place, 0o755))
+    for log in ("nginx", "supervisor"):
+        (folder / "log" / log).mkdir()
+    (folder / "nginx" / "nginx.conf").write_text(NGINX)
+    (folder / "supervisor" / "supervisord.conf").write_text(SUPERVISORD)
+    if service == "runit":
+        program = folder / "service" / "nginx" / "run"
+        program.parent.mkdir()
+        program.write_text("#!/bin/sh\nexec /usr/sbin/nginx 2>&1\n")
+        program.chmod(0o755)
+    binds = " ".join(f"{place}={mine}" for place, mine in PLACES.items())
+    first = FIRST.format(folder=folder, name=name, binds=binds, runs=RUNS, manager=MANAGERS[service])
+    (folder / "first.sh").write_text(first)
+    (folder / "first.log").touch()
+    if disk_bytes:
+        options = f"size={disk_bytes},mode=755"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder / "srv")], check=True)
+
+
+def remove_disk(folder: Path, disk_bytes: int) -> None:
+    """Take what was mounted for it away from this machine."""
+    if disk_bytes:
+        subprocess.run(["umount", str(folder / "srv")], check=True)

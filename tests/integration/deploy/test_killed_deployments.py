@@ -1,0 +1,139 @@
+"""kill -9 of the server at every step of a deployment: a restart ends it as its app says, from what the hosts say."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import killed_deployment
+from deploy_home import config_of, kept, live, open_shop, pages, tidy, write_artifact
+from fleet import Fleet, needs_fleet, running_fleet
+from interlock_tools.rollout import StepName
+from sshd import needs_openssh
+
+pytestmark = [pytest.mark.anyio, needs_openssh, needs_fleet]
+WAIT_SECONDS = 60
+FORWARD = ("claim", "upload", "place", "prepare", "switch", "activate", "service", "check", "after", "prune", "free")
+BACK = ("switch_back", "activate_back", "service_back", "check_back", "drop", "free_back")
+MOMENTS = ("on record", "done")  # before a step's effect, and after it with its end not yet on record
+HOOKS = """
+[apps.shop.hooks.prepare]
+argv = ["/bin/sh", "-c", "echo prepare $INTERLOCK_RELEASE >> /srv/seen/steps"]
+writes = ["/srv/seen"]
+[apps.shop.hooks.activate]
+argv = ["/bin/sh", "-c", "echo activate $INTERLOCK_RELEASE >> /srv/seen/steps"]
+writes = ["/srv/seen"]
+[apps.shop.hooks.after]
+argv = ["/bin/sh", "-c", "echo after $INTERLOCK_RELEASE >> /srv/seen/steps"]
+writes = ["/srv/seen"]
+"""
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with running_fleet(tmp_path_factory.mktemp("pair"), 2) as hosts:
+        yield hosts
+
+
+@pytest.fixture(autouse=True)
+def _tidied(pair: Fleet) -> Iterator[None]:
+    for host in pair:
+        (host.root / "seen").mkdir(exist_ok=True)
+    yield
+    tidy(pair)
+
+
+async def first_release(folder: Path, fleet: Fleet, on_restart: str) -> Path:
+    """The shop with its first release live, and its configuration."""
+    config = config_of(folder, fleet, more=f'on_restart = "{on_restart}"', tables=HOOKS)
+    write_artifact(folder, "two")
+    write_artifact(folder, "sick", healthy=False)
+    async with open_shop(config, fleet) as shop:
+        assert (await shop.ship("one", release="r1"))["state"] == "succeeded"
+    for host in fleet:
+        (host.root / "seen/steps").unlink()
+    return config
+
+
+def kill_at(config: Path, artifact: str, step: str, host: str, moment: str) -> None:
+    command = [sys.executable, killed_deployment.__file__, str(config), artifact, "r2", step, host, moment]
+    done = subprocess.run(
+        command, cwd=Path(killed_deployment.__file__).parent, capture_output=True, text=True, timeout=WAIT_SECONDS,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2_000:]
+
+
+def twice(fleet: Fleet) -> list[str]:
+    """What was done more than once on some host."""
+    found = []
+    for host in fleet:
+        steps = host.root / "seen/steps"
+        lines = steps.read_text().splitlines() if steps.exists() else []
+        found += [f"{host.name}: {line}" for line in set(lines) if lines.count(line) > 1]
+    return found
+
+
+async def ended(config: Path, fleet: Fleet) -> dict:
+    """The end of the deployment after a restart; the record still verifies, and the app is free again."""
+    async with open_shop(config, fleet) as shop:
+        row = next(row for row in await shop.app.store.deployments("shop") if row.release == "r2")
+        answer = await shop.settled(row.call_id)
+        assert (await shop.app.store.deployment(row.call_id)).phase == "ended"
+        assert (await shop.app.store.verify_chain()).ok
+        after = await shop.ship("one", release="r1", mode="preview")  # the app is free again
+        assert after["state"] == "succeeded"
+    return answer
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("step", FORWARD)
+async def test_a_killed_server_takes_the_app_back_where_the_app_says_so(
+    pair: Fleet, tmp_path: Path, step: str, moment: str
+) -> None:
+    config = await first_release(tmp_path, pair, "take_back")
+    kill_at(config, "two", step, "web1", moment)
+    answer = await ended(config, pair)
+    if step in ("prune", "free"):  # all of it was live and healthy
+        assert (answer["state"], pages(pair)) == ("succeeded", ["two"] * 2)
+        assert [live(host) for host in pair] == ["r2"] * 2
+    else:
+        assert (answer["state"], answer["result"]["outcome"]) == ("cancelled", "taken_back")
+        assert pages(pair) == ["one"] * 2
+        assert [(live(host), kept(host)) for host in pair] == [("r1", {"r1"})] * 2
+    assert not twice(pair)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("step", FORWARD)
+async def test_a_killed_server_goes_on_where_the_app_says_so(
+    pair: Fleet, tmp_path: Path, step: str, moment: str
+) -> None:
+    config = await first_release(tmp_path, pair, "continue")
+    kill_at(config, "two", step, "web2", moment)
+    answer = await ended(config, pair)
+    assert (answer["state"], answer["result"]["outcome"]) == ("succeeded", "live"), answer
+    assert pages(pair) == ["two"] * 2
+    assert [(live(host), kept(host)) for host in pair] == [("r2", {"r1", "r2"})] * 2
+    assert not twice(pair)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("step", BACK)
+async def test_a_server_killed_while_it_takes_back_goes_on_taking_back(
+    pair: Fleet, tmp_path: Path, step: str, moment: str
+) -> None:
+    config = await first_release(tmp_path, pair, "continue")
+    kill_at(config, "sick", step, "web1", moment)
+    answer = await ended(config, pair)
+    assert (answer["error"]["code"], answer["result"]["outcome"]) == ("VERIFICATION_FAILED", "taken_back")
+    assert pages(pair) == ["one"] * 2
+    assert [(live(host), kept(host)) for host in pair] == [("r1", {"r1"})] * 2
+    assert not twice(pair)
+
+
+def test_the_table_has_every_step() -> None:
+    assert {*FORWARD, *BACK, "soak"} == {step.value for step in StepName}

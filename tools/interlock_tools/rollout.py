@@ -1,0 +1,187 @@
+"""Rollouts: what a deployment does on which host in which order, and how each step is taken back. Values, made purely.
+
+stage    claim → upload → place → prepare             side by side on every host; nothing is live yet
+switch   switch → activate → service → check → after  the canary, then batch after batch
+close    prune → free                                 once all of them are healthy
+
+back     switch_back → service_back → check_back → drop → free    in reverse, wherever the deployment began
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from interlock_tools.call import Json, digest_of
+
+
+class StepName(StrEnum):
+    """Every step of a deployment. A new step is a new fault point: tests walk this enumeration."""
+
+    CLAIM = "claim"
+    UPLOAD = "upload"
+    PLACE = "place"
+    PREPARE = "prepare"
+    SWITCH = "switch"
+    ACTIVATE = "activate"
+    SERVICE = "service"
+    CHECK = "check"
+    AFTER = "after"
+    SOAK = "soak"  # checked once more, when the pause after its batch is over
+    PRUNE = "prune"
+    FREE = "free"
+    SWITCH_BACK = "switch_back"
+    ACTIVATE_BACK = "activate_back"
+    SERVICE_BACK = "service_back"
+    CHECK_BACK = "check_back"
+    DROP = "drop"
+    FREE_BACK = "free_back"
+
+
+class Kind(StrEnum):
+    """What a deployment is."""
+
+    RELEASE = "release"
+    ROLLBACK = "rollback"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRelease:
+    """One release that a host keeps. `placed_at`: seconds since the epoch, by that host's clock."""
+
+    release: str
+    sha256: str = ""
+    size: int = 0
+    placed_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """What an app's host says of itself; `why` it could not be asked ("" = it was). `current`: link, absent, other."""
+
+    host: str
+    why: str = ""
+    live: str = ""
+    current: str = "absent"
+    kept: tuple[KeptRelease, ...] = ()
+    holder: str = ""  # another deployment whose claim is still good there
+    free_bytes: int = 0
+
+    def release(self, name: str) -> KeptRelease | None:
+        """The kept release of this name."""
+        return next((kept for kept in self.kept if kept.release == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What is shipped: its name, SHA-256 (hex) and size (bytes). Where its bytes lie is the server's business."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """What one host goes through. `before`: the release that is live there ("" = none). `has`: it keeps the release."""
+
+    host: str
+    before: str
+    has: bool
+    stage: tuple[StepName, ...]
+    switch: tuple[StepName, ...]
+    close: tuple[StepName, ...]
+    drops: tuple[str, ...] = ()  # kept releases that go when it has succeeded
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A whole deployment. `batches`: names of hosts, in order; the first is the canary where `canary`."""
+
+    kind: Kind
+    app: str
+    release: str
+    hosts: tuple[HostPlan, ...]
+    batches: tuple[tuple[str, ...], ...]
+    canary: bool = False
+    artifact: Artifact | None = None
+    action: str = ""  # of a service
+    skipped: tuple[tuple[str, str], ...] = ()  # hosts that are left out, and why
+    unchanged: tuple[str, ...] = ()  # hosts on which it is live already
+
+    def host(self, name: str) -> HostPlan:
+        """The plan of this host."""
+        return next(plan for plan in self.hosts if plan.host == name)
+
+    @property
+    def is_empty(self) -> bool:
+        """True where nothing is left to do: it is live everywhere."""
+        return not self.hosts
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over everything that a person approves."""
+        return digest_of(self.to_json())
+
+    def to_json(self) -> dict[str, Json]:
+        """The plan host by host, as it is shown and recorded."""
+        return {
+            "kind": self.kind.value,
+            "app": self.app,
+            "release": self.release,
+            "action": self.action,
+            "artifact": None
+            if self.artifact is None
+            else {"name": self.artifact.name, "sha256": self.artifact.sha256, "bytes": self.artifact.size},
+            "canary": self.canary,
+            "batches": [list(batch) for batch in self.batches],
+            "hosts": [_plan_json(plan) for plan in self.hosts],
+            "skipped": [{"host": host, "why": why} for host, why in self.skipped],
+            "unchanged": list(self.unchanged),
+        }
+
+
+def _plan_json(plan: HostPlan) -> dict[str, Json]:
+    return {
+        "host": plan.host,
+        "before": plan.before,
+        "has": plan.has,
+        "steps": [step.value for step in (*plan.stage, *plan.switch, *plan.close)],
+        "drops": list(plan.drops),
+    }
+
+
+def rollout_from_json(value: Mapping[str, Json]) -> Rollout:
+    """A recorded rollout as a value again. Raises KeyError, TypeError or ValueError where it is none."""
+    artifact = value["artifact"]
+    return Rollout(
+        kind=Kind(value["kind"]),
+        app=str(value["app"]),
+        release=str(value["release"]),
+        hosts=tuple(_plan_from_json(plan) for plan in value["hosts"]),
+        batches=tuple(tuple(str(name) for name in batch) for batch in value["batches"]),
+        canary=bool(value["canary"]),
+        artifact=None if artifact is None else Artifact(artifact["name"], artifact["sha256"], int(artifact["bytes"])),
+        action=str(value["action"]),
+        skipped=tuple((str(entry["host"]), str(entry["why"])) for entry in value["skipped"]),
+        unchanged=tuple(str(name) for name in value["unchanged"]),
+    )
+
+
+STAGE_STEPS = (StepName.CLAIM, StepName.UPLOAD, StepName.PLACE, StepName.PREPARE)
+CLOSE_STEPS = (StepName.PRUNE, StepName.FREE)
+
+
+def _plan_from_json(value: Mapping[str, Json]) -> HostPlan:
+    steps = [StepName(step) for step in value["steps"]]
+    return HostPlan(
+        host=str(value["host"]),
+        before=str(value["before"]),
+        has=bool(value["has"]),
+        stage=tuple(step for step in steps if step in STAGE_STEPS),
+        switch=tuple(step for step in steps if step not in (*STAGE_STEPS, *CLOSE_STEPS)),
+        close=tuple(step for step in steps if step in CLOSE_STEPS),
+        drops=tuple(str(name) for name in value["drops"]),
+    )
