@@ -14,7 +14,12 @@ from benchmarks.table import AS_JSON, Row, print_table
 
 HERE = Path(__file__).parent
 ORDER = ("startup", "latency", "contained", "decisions", "admissions", "sessions", "corpora")
-LONG = {"canaries": 1_800.0, "growth": 3_600.0, "faults": 14_400.0}  # seconds; only where they are named
+LONG = {
+    "deployments": 900.0,
+    "canaries": 1_800.0,
+    "growth": 3_600.0,
+    "faults": 14_400.0,
+}  # seconds; only where they are named
 TARGETS = {"admissions": "≥ 10,000 a second"}  # of a measurement that prints lines and ends with 1 where it misses
 WHOLE_SECONDS = 570.0  # `make bench` promises less than ten minutes
 

@@ -73,12 +73,14 @@ class Shop:
     app: App
     fleet: Fleet
     heard: list[str] = field(default_factory=list)
+    on_progress: Callable[[str], object] = field(default=lambda _: None)
 
     async def call(self, tool: str, **arguments: Json) -> dict[str, Json]:
         """A call of the agent's, and its envelope."""
 
         async def progress(sentence: str, _: int) -> None:
             self.heard.append(sentence)
+            self.on_progress(sentence)
 
         return (await self.app.front.call(Request("agent", "session", tool, arguments), progress)).to_json()
 
@@ -146,3 +148,19 @@ def tidy(fleet: Fleet) -> None:
     """Everything that was deployed is gone; nginx serves nothing again."""
     for host in fleet:
         host.run(["/bin/sh", "-c", "rm -rf /srv/shop /srv/seen /srv/.interlock"])
+
+
+def at(step: str, host: str, moment: str, act: Callable[[], object]) -> Callable[[StepName, str, str], None]:
+    """An observer that acts once, when this moment is come to."""
+    pending = [act]
+
+    def observe(name: StepName, where: str, when: str) -> None:
+        if (name.value, where, when) == (step, host, moment) and pending:
+            pending.pop()()
+
+    return observe
+
+
+def states(answer: dict[str, Json]) -> dict[str, str]:
+    """Where each host stands, as an answer says it."""
+    return {entry["host"]: entry["state"] for entry in answer["result"]["hosts"]}

@@ -53,6 +53,7 @@ class Admin:
             "deploy.list": self._deploy.listed,
             "deploy.show": self._deploy.shown,
             "deploy.plan": self._deploy.plan,
+            "deploy.end": self._deploy.end,
             "held.list": self._held.listed,
             "held.show": self._held.shown,
             "held.land": self._held.land,

@@ -239,7 +239,10 @@ class Approvals:
 
     async def _take_up(self, row: ApprovalRow) -> None:
         call = await self._line.store.call(row.call_id)
-        if call is None or isinstance(await self._line.hosts.facts(call.host), Refusal):
+        if call is None:
+            return
+        is_fleet = call.tool.startswith("deploy_")  # its hosts are asked when it is planned again
+        if not is_fleet and isinstance(await self._line.hosts.facts(call.host), Refusal):
             return
         ticket = await self._take(row)
         if ticket is not None:

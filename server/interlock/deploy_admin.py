@@ -1,4 +1,4 @@
-"""The operations on deployments behind the command line: list, show, plan. None of them changes a host."""
+"""The operations on deployments behind the command line: list, show, plan, end. None of them changes a host."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import asyncio
 from interlock.app import App
 from interlock.control.faults import ControlFault
 from interlock.deploy.records import DeploymentRow
+from interlock.deploy.telling import result_of
 from interlock.naming import whole_id
 from interlock.ports import Request
 from interlock_tools.apps import App as Deployable
 from interlock_tools.call import Json
 from interlock_tools.closest import closest
+from interlock_tools.errors import Cancelled
+from interlock_tools.rollout import rollout_from_json
 
 SESSION = "command-line"
 LISTED_MAX = 50
@@ -51,6 +54,19 @@ class DeployAdmin:
         if row is None:
             raise ControlFault("CALL_UNKNOWN", "there is no app and no deployment of this name", hint)
         return row
+
+    async def end(self, name: str, reason: str, by: str) -> Json:
+        """Give up a deployment that cannot be ended by itself: a person has seen to its hosts. The app is free then."""
+        row = await self._found(name)
+        now = self._app.clock()
+        rows = await self._app.store.steps(row.call_id)
+        rollout = rollout_from_json(row.plan["rollout"])
+        said = f"{by} ended it by hand: {reason}"
+        result = result_of(rollout, rows, "given_up", now - row.created)
+        kept = self._app.redactor.json({**result, "error": {"code": Cancelled.code, "reason": said}})
+        if not await self._app.store.end_deployment(row.call_id, "given_up", kept, now):
+            raise ControlFault("NOT_OPEN", f"it has ended: {row.outcome}", "interlock deploy show NAME")
+        return {"call_id": row.call_id, "app": row.app, "hosts": result["hosts"]}
 
     async def plan(self, app: str, artifact: str, release: str = "", principal: str = "") -> Json:
         """What deploy_release would do for this principal, as a preview; the answer's envelope."""

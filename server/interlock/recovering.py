@@ -31,6 +31,7 @@ log = logging.getLogger("interlock")
 ASKED_AT_ONCE = 8
 AGAIN_SECONDS = 5.0
 AGAIN_SECONDS_MAX = 3_600.0
+FLEET_SECONDS_MAX = 15.0
 WITHOUT_TASK_SECONDS = 4.0
 OPEN_MAX = 500
 ASKABLE_PLANS = (RunCommand, CommitLayer, UndoRun, *WORK_PLANS)  # of anything else its host keeps no word
@@ -51,7 +52,7 @@ class Recovering:
         """Until cancelled. What runs in this process has an end to come, and is left alone."""
         while True:
             for found in self._without_task(await self._line.store.open_runs(OPEN_MAX)):
-                if found.call.call_id not in self._live.running() and self._is_time(found.call.call_id):
+                if found.call.call_id not in self._live.running() and self._is_time(found.call):
                     await self._start(found)
             await self._expire()
             await asyncio.sleep(AGAIN_SECONDS)
@@ -73,14 +74,18 @@ class Recovering:
             if row.state is LayerState.DISCARDED and row.host in self._entry.settings.hosts:
                 await self._line.hosts.discard(row.host, row.run_id)
 
-    def _is_time(self, call_id: str) -> bool:
-        """Whether to ask about this call now: its host is asked less and less often, and never given up."""
+    def _is_time(self, call: CallRow) -> bool:
+        """Whether to ask about this call now: its host is asked less and less often, and never given up.
+
+        A deployment may have left its fleet half way: its hosts are asked often, for as long as it takes.
+        """
+        call_id, most = call.call_id, FLEET_SECONDS_MAX if call.tool.startswith("deploy_") else AGAIN_SECONDS_MAX
         now, (due, pause) = time.monotonic(), self._pauses.get(call_id, (0.0, AGAIN_SECONDS))
         if now < due:
             return False
         if len(self._pauses) >= 2 * OPEN_MAX:
             self._pauses.clear()
-        self._pauses[call_id] = (now + pause, min(2 * pause, AGAIN_SECONDS_MAX))
+        self._pauses[call_id] = (now + pause, min(2 * pause, most))
         return True
 
     async def _start(self, found: OpenRun) -> None:

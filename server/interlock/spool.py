@@ -141,7 +141,7 @@ class Spool:
         self, directory: Path, bytes_max: int, redactor: Redacting, total_bytes_max: int = TOTAL_BYTES_MAX
     ) -> None:
         self._directory = directory
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
         self._redactor = redactor
         self._total_bytes_max = total_bytes_max
         self._written_bytes = 0
@@ -149,22 +149,15 @@ class Spool:
 
     def writer(self, call_id: str, stream: str) -> SpoolWriter:
         """A writer for one stream (stdout or stderr) of one call; an earlier one of the same call is replaced."""
-        path = self._path(call_id, stream)
+        path = self.path(call_id, stream)
         if path is None:
             raise ValueError(f"not a call's stream: {call_id!r} {stream!r}")
         path.unlink(missing_ok=True)
-        return SpoolWriter(path, self._bytes_max, self._redactor)
-
-    def kept(self, call_id: str, stream: str) -> Path | None:
-        """The file that holds what a call printed; None where nothing is kept, or not all of it."""
-        path = self._path(call_id, stream)
-        if path is None or not path.is_file() or path.stat().st_size >= self._bytes_max:
-            return None
-        return path
+        return SpoolWriter(path, self.bytes_max, self._redactor)
 
     async def page(self, call_id: str, stream: str, offset: int, limit: int) -> Page | None:
         """At most `limit` bytes of text from `offset`, on character borders; None where nothing of it is kept."""
-        path = self._path(call_id, stream)
+        path = self.path(call_id, stream)
         if path is None:
             return None
         wanted = max(4, min(limit, PAGE_BYTES_MAX))
@@ -202,7 +195,7 @@ class Spool:
                     found.append((Path(entry.path), status.st_mtime, status.st_size))
         return found
 
-    def _path(self, call_id: str, stream: str) -> Path | None:
+    def path(self, call_id: str, stream: str) -> Path | None:
         if not _CALL_ID.fullmatch(call_id) or stream not in STREAMS:
             return None
         return self._directory / f"{call_id}.{stream}"

@@ -43,7 +43,7 @@ def summary(ticket: Ticket, redactor: Redactor) -> str:
     shown = [f"{name}: {_shown(redactor, value, 600)}" for name, value in lines]
     # A deployment is approved as it is planned, host by host.
     rollout = ticket.rollout
-    plan = (*words_of(rollout)[:FLEET_SHOWN_MAX], f"sha256 of the plan {rollout.digest}") if rollout else ()
+    plan = (f"sha256 {rollout.digest}", *words_of(rollout)[:FLEET_SHOWN_MAX]) if rollout else ()
     shown += [f"plan: {_shown(redactor, line, 400)}" for line in plan]
     # The rules' words are ours: nothing in them is a secret, however much it reads like one.
     shown += [f"rule: {visible(rule.id)}: {visible(rule.title, 600)}" for rule in ticket.decision.rules]

@@ -4,7 +4,7 @@ stage    claim → upload → place → prepare             side by side on ever
 switch   switch → activate → service → check → after  the canary, then batch after batch
 close    prune → free                                 once all of them are healthy
 
-back     switch_back → service_back → check_back → drop → free    in reverse, wherever the deployment began
+back     claim_back → switch_back → activate_back → service_back → check_back → drop → free_back    in reverse
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class StepName(StrEnum):
     SOAK = "soak"  # checked once more, when the pause after its batch is over
     PRUNE = "prune"
     FREE = "free"
+    CLAIM_BACK = "claim_back"  # with a newer fence, so that nothing of the way forward can come late
     SWITCH_BACK = "switch_back"
     ACTIVATE_BACK = "activate_back"
     SERVICE_BACK = "service_back"
@@ -170,6 +171,15 @@ def rollout_from_json(value: Mapping[str, Json]) -> Rollout:
     )
 
 
+BACK_STEPS = (
+    StepName.CLAIM_BACK,
+    StepName.SWITCH_BACK,
+    StepName.ACTIVATE_BACK,
+    StepName.SERVICE_BACK,
+    StepName.CHECK_BACK,
+    StepName.DROP,
+    StepName.FREE_BACK,
+)
 STAGE_STEPS = (StepName.CLAIM, StepName.UPLOAD, StepName.PLACE, StepName.PREPARE)
 CLOSE_STEPS = (StepName.PRUNE, StepName.FREE)
 

@@ -131,3 +131,21 @@ def _print_plan(result: Mapping[str, Any]) -> None:
         click.echo(one_line(line, 1_000))
     asks = ", ".join(result["would_ask"])
     click.echo(one_line(f"A human would be asked first: {asks}." if asks else "No human would be asked."))
+
+
+@deploy.command()
+@click.argument("name")
+@click.option("--reason", required=True, help="What was seen on the hosts; it stays on record.")
+@as_json
+@with_config
+def end(name: str, reason: str, in_json: bool, config: Path | None) -> None:
+    """Give up a deployment whose hosts do not answer any more, once a person has seen to them. The app is free then."""
+    from interlock.cli.printing import one_line, print_json, print_table
+
+    done = ask(config, "deploy.end", name=name, reason=reason)
+    if in_json:
+        print_json(done)
+        return
+    click.echo(one_line(f"Given up: {done['app']} is free. As its record has the hosts:"))
+    rows = [(host["host"], host["state"], host.get("why", "")) for host in done["hosts"]]
+    print_table(("host", "state", "why"), rows, "No host.")

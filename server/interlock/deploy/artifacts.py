@@ -48,7 +48,15 @@ class Artifacts:
 
     async def find(self, plan: Deploy) -> Artifact | Refusal:
         """The artifact that a release names; a refusal where it is not there, or is not the one that is meant."""
-        found = await asyncio.to_thread(self._find, plan)
+        try:  # there may be loops of links, names that are too long, folders that are too deep
+            found = await asyncio.to_thread(self._find, plan)
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as fault:
+            reason = f"it cannot be read: {getattr(fault, 'strerror', '') or type(fault).__name__}"
+            return ArgumentInvalid(path="artifact", reason=reason)
         if isinstance(found, Artifact) and plan.sha256 and plan.sha256 != found.sha256:
             reason = f"the sha256 of {found.name} is {found.sha256}: it is another one than was meant, nothing was sent"
             because = "Whoever built it says which of the two is right; it is not for an agent to choose."
@@ -57,9 +65,11 @@ class Artifacts:
 
     def _find(self, plan: Deploy) -> Artifact | Refusal:
         if plan.artifact_call:
-            path = self._spool.kept(plan.artifact_call, "stdout")
-            if path is None:
-                return ArgumentInvalid(path="artifact_call", reason="nothing is kept of what this call printed")
+            path = self._spool.path(plan.artifact_call, "stdout")
+            if path is None or not path.is_file() or path.stat().st_size >= self._spool.bytes_max:
+                return ArgumentInvalid(
+                    path="artifact_call", reason="what this call printed is not kept, or not all of it"
+                )
             return self._of_file(path, plan.artifact_call)
         if self._folder is None:
             step = Recovery.ask("The operator names a folder of artifacts: [server] artifacts in interlock.toml.")
@@ -137,7 +147,7 @@ class Artifacts:
             place = self._packed / f"{sha256}.tar"
             Path(temporary).rename(place)
         except OSError as broken:
-            return ArgumentInvalid(path="artifact", reason=f"it could not be packed: {broken.strerror}")
+            return ArgumentInvalid(path="artifact", reason=f"it could not be packed: {broken.strerror or broken}")
         finally:
             Path(temporary).unlink(missing_ok=True)
         self._places[sha256] = place
@@ -157,14 +167,14 @@ def _pack(root: Path, into: io.BufferedWriter) -> str:
         for path in _walk(root):
             entries += 1
             member = archive.gettarinfo(path, arcname=str(path.relative_to(root)))
+            if member is not None and member.islnk():
+                return f"{path.name} has another hard link in the folder"
             if member is None or not (member.isfile() or member.isdir() or member.issym()):
                 return f"{path.name} is neither a file, a folder nor a symbolic link"
             total += member.size
             if entries > ENTRIES_MAX or total > ARTIFACT_BYTES_MAX:
                 return f"it has more than {ENTRIES_MAX} entries or {ARTIFACT_BYTES_MAX} bytes"
             member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
-            if member.islnk():
-                return f"{path.name} has another hard link in the folder"
             if member.isfile():
                 with path.open("rb") as file:
                     archive.addfile(member, file)

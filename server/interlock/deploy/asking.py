@@ -23,7 +23,7 @@ from interlock_tools.plan import (
     SwitchRelease,
     UploadArtifact,
 )
-from interlock_tools.rollout import HostPlan, Kind, Rollout, StepName
+from interlock_tools.rollout import BACK_STEPS, HostPlan, Kind, Rollout, StepName
 from interlock_tools.service_words import service_command
 
 LEASE_SECONDS = 300
@@ -43,12 +43,12 @@ class Deployment:
     fence: int
     report: Report
 
-    @property
-    def place(self) -> AppPlace:
-        """Where the app lies, and by which token it may be changed."""
+    def place(self, step: StepName) -> AppPlace:
+        """Where the app lies, and by which token it may be changed: going back has a newer one than going forward."""
+        fence = self.fence + (step in BACK_STEPS)
         hooks = [hook.timeout_seconds for hook in (self.app.prepare, self.app.activate, self.app.after) if hook]
         longest = LEASE_SECONDS + max(hooks, default=0) + int(self.app.batches.pause_seconds)
-        return AppPlace(self.app.path, self.call.call_id, self.fence, min(longest, LEASE_SECONDS_MAX))
+        return AppPlace(self.app.path, self.call.call_id, fence, min(longest, LEASE_SECONDS_MAX))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +93,10 @@ def _hooked(app: App, hook: Hook, release: str, before: str) -> Asked:
 
 def app_plan(deployment: Deployment, plan: HostPlan, step: StepName) -> AppPlan:
     """What this step asks of the app's place on its host."""
-    rollout, place = deployment.rollout, deployment.place
+    rollout, place = deployment.rollout, deployment.place(step)
     artifact = rollout.artifact
     match step:
-        case StepName.CLAIM:
+        case StepName.CLAIM | StepName.CLAIM_BACK:
             return ClaimApp(place)
         case StepName.UPLOAD if artifact is not None:
             return UploadArtifact(place, artifact.sha256, artifact.size)

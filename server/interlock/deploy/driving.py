@@ -1,29 +1,28 @@
 """Driving: a deployment's hosts through their steps, forward, or back where anything fails. It knows no step's insides.
 
-    forward   stage every host side by side → canary → batch after batch, each checked → close
+    forward   stage every host side by side → canary → batch after batch, each checked
+    close     once all of it is live: old releases go, the app is given free
     back      the batches in reverse, then what was only staged; a host that cannot be asked stays unknown
 
-What the record has is done already. So the same two walks begin a deployment and go on with one after a restart.
+What the record has is done already. So the same walks begin a deployment and go on with one after a restart.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from interlock.deploy.asking import Deployment
 from interlock.deploy.records import StepRow
 from interlock.deploy.steps import StepEnd, Steps
-from interlock_tools.errors import HostFault, OutcomeUnknown, Refusal
+from interlock_tools.errors import ContainmentUnavailable, HostFault, HostUnreachable, Refusal, StaleState
 from interlock_tools.rollout import HostPlan, Kind, StepName
 
 HOSTS_AT_ONCE_MAX = 50
 UPLOADS_AT_ONCE_MAX = 4  # what one server's line and processor are shared by
 
-_SWITCHED = frozenset(
-    {StepName.SWITCH, StepName.ACTIVATE, StepName.SERVICE, StepName.CHECK, StepName.AFTER, StepName.PRUNE}
-)
+Stopped = Callable[[tuple[str, ...]], Awaitable[Refusal | None]]  # why hosts may not be changed now
 
 
 @dataclass
@@ -49,57 +48,85 @@ class Record:
         """Whether any of these steps was begun there."""
         return any(self.known(host, step) is not None for step in steps)
 
+    def switched(self, host: str) -> bool:
+        """Whether the release may be live there: a switch that the host refused changed nothing."""
+        row = self.known(host, StepName.SWITCH)
+        return row is not None and not (row.state == "failed" and row.detail.get("code") == StaleState.code)
+
 
 @dataclass
 class Progressed:
-    """What a walk came to: the ends of this walk's steps by host, hosts left out, and why it stopped."""
+    """What a walk came to: the hosts that are left out, and why it stopped (None = it did not)."""
 
-    ends: dict[str, dict[StepName, StepEnd]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     refusal: Refusal | None = None
-    failed_host: str = ""
 
-    def stop(self, host: str, refusal: Refusal) -> None:
-        """The first failure is the reason of all."""
-        if self.refusal is None:
-            self.refusal, self.failed_host = refusal, host
+    def stop(self, refusal: Refusal) -> None:
+        """The first reason is the reason of all."""
+        self.refusal = self.refusal or refusal
 
 
 class Drive:
-    """One walk over one deployment's hosts. `on_step` of its steps may end it at any moment: the record has it all."""
+    """One walk over one deployment's hosts. `stopped` says why nothing may change any more, before each batch."""
 
-    def __init__(self, deployment: Deployment, steps: Steps, record: Record) -> None:
+    def __init__(self, deployment: Deployment, steps: Steps, record: Record, stopped: Stopped) -> None:
         self._deployment = deployment
         self._steps = steps
         self._record = record
+        self._stopped = stopped
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE_MAX)
         self.progress = Progressed()
+
+    def stop(self, refusal: Refusal) -> None:
+        """Nothing further begins: each host ends with the step it is at."""
+        self.progress.stop(refusal)
 
     # ── forward ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def forward(self) -> Progressed:
         """Until all of it is live and healthy, or the first failure."""
-        rollout = self._deployment.rollout
+        rollout, progress = self._deployment.rollout, self.progress
+        await self._ask_leave(plan.host for plan in rollout.hosts)
         await _side_by_side(self._staged(plan) for plan in rollout.hosts)
-        for number, batch in enumerate(rollout.batches):
-            if self.progress.refusal is not None:
-                return self.progress
-            if number and not self._is_over(batch):
-                await self._soak(rollout.batches[number - 1])
-            going = [rollout.host(host) for host in batch if host not in self.progress.skipped]
-            await _side_by_side(self._walk(plan, plan.switch) for plan in going)
-        if self.progress.refusal is None and rollout.kind is not Kind.SERVICE:
-            closing = [plan for plan in rollout.hosts if plan.host not in self.progress.skipped]
-            await _side_by_side(self._walk(plan, plan.close, harmless=True) for plan in closing)
+        if len(progress.skipped) == len(rollout.hosts):
+            away = "; ".join(progress.skipped.values())
+            progress.stop(HostUnreachable(reason=f"none of the hosts could be made ready ({away})"))
+        before: tuple[str, ...] = ()
+        for batch in regrouped(rollout.batches, progress.skipped):
+            if before and not self._is_over(batch):
+                await self._soak(before)
+            await self._ask_leave(batch)
+            if progress.refusal is not None:
+                return progress
+            plans = [rollout.host(host) for host in batch]
+            await _side_by_side(self._walk(plan, plan.switch) for plan in plans)
+            before = batch
+        return progress
+
+    async def close(self) -> Progressed:
+        """What is left once all of it is live: what fails now is said, and takes nothing back."""
+        rollout = self._deployment.rollout
+        live = [plan for plan in rollout.hosts if self._record.began(plan.host, StepName.SWITCH)]
+        await _side_by_side(self._walk_on(plan) for plan in live)
         return self.progress
+
+    async def _walk_on(self, plan: HostPlan) -> None:
+        for step in plan.close:
+            await self._step(plan, step)
+
+    async def _ask_leave(self, hosts: Iterable[str]) -> None:
+        """The kill switch holds back what has not begun."""
+        refusal = await self._stopped(tuple(hosts))
+        if refusal is not None:
+            self.progress.stop(refusal)
 
     async def _soak(self, batch: tuple[str, ...]) -> None:
         """The pause after a batch, and a look at how its hosts bore it."""
         app = self._deployment.app
-        if app.batches.pause_seconds:
+        if app.batches.pause_seconds and self.progress.refusal is None:
             await asyncio.sleep(app.batches.pause_seconds)
-            plans = [self._deployment.rollout.host(host) for host in batch if host not in self.progress.skipped]
-            await _side_by_side(self._walk(plan, (StepName.SOAK,) if app.checks else ()) for plan in plans)
+            plans = [self._deployment.rollout.host(host) for host in batch]
+            await _side_by_side(self._walk(plan, (StepName.SOAK,)) for plan in plans if StepName.CHECK in plan.switch)
 
     def _is_over(self, batch: tuple[str, ...]) -> bool:
         """Whether this batch was begun before: a pause before it was made then."""
@@ -109,60 +136,57 @@ class Drive:
         """Make it ready; a host that cannot be reached before the switch is left out where the app says so."""
         refusal = await self._walk(plan, plan.stage, skips=self._deployment.app.unreachable == "skip")
         if refusal is not None:
-            self.progress.skipped[plan.host] = f"{refusal.code}: {refusal.reason}"
+            self.progress.skipped[plan.host] = f"{plan.host}: {refusal.code}: {refusal.reason}"
 
-    async def _walk(
-        self, plan: HostPlan, steps: Iterable[StepName], *, skips: bool = False, harmless: bool = False
-    ) -> Refusal | None:
-        """The host's steps in order up to the first that fails; the refusal where the host is to be left out for it.
-
-        `harmless`: all of it is live and healthy; what fails now is said, and takes nothing back.
-        """
+    async def _walk(self, plan: HostPlan, steps: Iterable[StepName], *, skips: bool = False) -> Refusal | None:
+        """The host's steps in order up to the first that fails; the refusal where the host is to be left out for it."""
         for step in steps:
-            if self.progress.refusal is not None and not harmless:
+            if self.progress.refusal is not None:
                 return None
             end = await self._step(plan, step)
-            if end.refusal is None or harmless:
+            if end.refusal is None:
                 continue
-            if skips and isinstance(end.refusal, HostFault):
+            if skips and is_away(end.refusal):
                 return end.refusal
-            self.progress.stop(plan.host, end.refusal)
+            self.progress.stop(end.refusal)
             return None
         return None
 
     async def _step(self, plan: HostPlan, step: StepName) -> StepEnd:
         known = self._record.known(plan.host, step)
-        if step is StepName.UPLOAD:
-            async with self._uploads:
-                end = await self._steps.run(self._deployment, plan, step, known)
-        else:
-            end = await self._steps.run(self._deployment, plan, step, known)
-        self.progress.ends.setdefault(plan.host, {})[step] = end
-        return end
+        if step is not StepName.UPLOAD:
+            return await self._steps.run(self._deployment, plan, step, known)
+        async with self._uploads:
+            return await self._steps.run(self._deployment, plan, step, known)
 
     # ── back ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def back(self) -> Progressed:
-        """Take back whatever began, the last switched first. Each host that cannot be asked ends as unknown."""
-        rollout = self._deployment.rollout
+        """Take back whatever began, the last switched first. A host that cannot be asked ends as unknown."""
+        rollout, record = self._deployment.rollout, self._record
         for batch in reversed(rollout.batches):
-            touched = [rollout.host(host) for host in batch if self._record.began(host, *_SWITCHED)]
+            touched = [rollout.host(host) for host in batch if record.switched(host)]
             await _side_by_side(self._walk_back(plan) for plan in touched)
-        staged = [plan for plan in rollout.hosts if not self._record.began(plan.host, *_SWITCHED)]
-        await _side_by_side(self._walk_back(plan) for plan in staged if self._record.began(plan.host, StepName.CLAIM))
+        staged = [plan for plan in rollout.hosts if not record.switched(plan.host)]
+        await _side_by_side(self._walk_back(plan) for plan in staged if record.began(plan.host, StepName.CLAIM))
         return self.progress
 
     async def _walk_back(self, plan: HostPlan) -> None:
         """All of it, whatever fails on the way: but where the link could not be put back nothing after it is true."""
+        for step in (*plan.stage, *plan.switch):
+            known = self._record.known(plan.host, step)
+            if known is not None and not await self._steps.halted(self._deployment, plan, step, known):
+                return
         for step in self._back_steps(plan):
             end = await self._step(plan, step)
-            if isinstance(end.refusal, OutcomeUnknown | HostFault) or (end.refusal and step is StepName.SWITCH_BACK):
+            vital = step in (StepName.CLAIM_BACK, StepName.SWITCH_BACK)
+            if end.state_of(step) == "unknown" or (end.refusal is not None and vital):
                 return
 
     def _back_steps(self, plan: HostPlan) -> tuple[StepName, ...]:
         app, record, host = self._deployment.app, self._record, plan.host
-        found = []
-        if record.began(host, *_SWITCHED):
+        found = [StepName.CLAIM_BACK]
+        if record.switched(host):
             found.append(StepName.SWITCH_BACK)
             found += [StepName.ACTIVATE_BACK] if record.began(host, StepName.ACTIVATE) and plan.before else []
             found += [StepName.SERVICE_BACK] if record.began(host, StepName.SERVICE) else []
@@ -172,8 +196,24 @@ class Drive:
         return (*found, StepName.FREE_BACK)
 
 
+def is_away(refusal: Refusal) -> bool:
+    """Whether a host could not be reached, and not only could not do what it was asked."""
+    return isinstance(refusal, HostFault) and not isinstance(refusal, ContainmentUnavailable)
+
+
+def regrouped(batches: Sequence[Sequence[str]], skipped: Container[str]) -> tuple[tuple[str, ...], ...]:
+    """The batches without the hosts that are left out: as large as they were, so that the first is a canary still."""
+    left = [host for batch in batches for host in batch if host not in skipped]
+    found = []
+    for batch in batches:
+        if left:
+            found.append(tuple(left[: len(batch)]))
+            left = left[len(batch) :]
+    return tuple(found)
+
+
 async def _side_by_side(walks: Iterable[Awaitable[object]]) -> None:
-    """All of them, at most so many at once; where one is cancelled or breaks all are ended, and then it is raised."""
+    """All of them, so many at once; where it is cancelled, or one breaks, all are ended, and then that is raised."""
     room = asyncio.Semaphore(HOSTS_AT_ONCE_MAX)
 
     async def one(walk: Awaitable[object]) -> None:
@@ -181,15 +221,18 @@ async def _side_by_side(walks: Iterable[Awaitable[object]]) -> None:
             await walk
 
     tasks = [asyncio.ensure_future(one(walk)) for walk in walks]
+    if not tasks:
+        return
+    words: tuple[object, ...] = ()
     try:
-        await asyncio.gather(*tasks)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     except asyncio.CancelledError as cancelled:
-        for task in tasks:
-            task.cancel(*cancelled.args)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        words = cancelled.args
         raise
-    except BaseException:
+    finally:
         for task in tasks:
-            task.cancel()
+            if not task.done():
+                task.cancel(*words)
         await asyncio.gather(*tasks, return_exceptions=True)
-        raise
+    for task in tasks:
+        task.result()

@@ -45,9 +45,8 @@ RELEASE_DIGITS = 12
 
 @dataclass(frozen=True)
 class Looking:
-    """Plans and weighs deployments. `apps` are all that are configured."""
+    """Plans and weighs deployments."""
 
-    apps: Mapping[str, App]
     entry: Entry
     guard: Guard
     store: Store
@@ -68,7 +67,7 @@ class Looking:
         plan = tool.plan(call)
         if not isinstance(plan, Deploy):
             return Internal(reason="a deploy tool without a deployment")
-        app = self.app_of(plan)
+        app = self.app_of(plan, call.principal)
         if app is None:
             return AppUnknown(path="app", reason="it is not configured any more")
         with trail.step(Step.ANALYSE) as seen:
@@ -108,11 +107,17 @@ class Looking:
 
     # ── which app, which hosts ───────────────────────────────────────────────────────────────────────────────────────
 
-    def app_of(self, plan: Deploy) -> App | None:
-        """The app that is meant; for a service the first that has it, on all the hosts on which some app has it."""
+    def app_of(self, plan: Deploy, principal: str) -> App | None:
+        """The app that is meant, of those that the principal may name.
+
+        Of a service the first app that has it, on every host on which an app has the very same one.
+        """
+        seen = self.entry.catalogs.apps(principal)
         if not plan.service:
-            return self.apps.get(plan.app)
-        having = [app for app in self.apps.values() if app.service is not None and app.service.unit == plan.service]
+            return next((app for app in seen if app.name == plan.app), None)
+        having = [app for app in seen if app.service is not None and app.service.unit == plan.service]
+        having = [app for app in having if not plan.host or plan.host in app.hosts]
+        having = [app for app in having if app.service == having[0].service]
         if not having:
             return None
         hosts = tuple(dict.fromkeys(host for app in having for host in app.hosts))

@@ -10,9 +10,11 @@ from interlock_tools.call import Json
 
 @dataclass(frozen=True, slots=True)
 class DeploymentRow:
-    """One deployment. `phase`: forward, back (it is taken back, and `code` and `reason` say why) or ended.
+    """One deployment.
 
-    `plan` is the rollout as it was decided on. `outcome` and `result` are there once it ended: what its call answers.
+    `phase`: forward, closing (all of it is live), back (it is taken back; `code` and `reason` say why) or ended.
+    `plan` holds the rollout and the app as they were decided on. `outcome` and `result` are there once it ended: what
+    its call answers.
     """
 
     call_id: str

@@ -8,7 +8,8 @@ begin → forward ──all live──────────────> end
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import logging
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,9 +21,10 @@ from interlock.deploy.looking import Looking
 from interlock.deploy.ports import DeployStore
 from interlock.deploy.records import DeploymentRow
 from interlock.deploy.steps import Steps
-from interlock.deploy.telling import result_of, sentence_of
+from interlock.deploy.telling import is_live, result_of, sentence_of
 from interlock.deploy.views import Views
-from interlock.ports import LEFT, SHUTDOWN, Executed, Progress, Request
+from interlock.hosts.cancelling import see_through, taken
+from interlock.ports import LEFT, SHUTDOWN, Executed, Measured, Progress, Request
 from interlock.records import NotAdmitted
 from interlock.ticket import Ticket
 from interlock.trail import Trail
@@ -37,20 +39,23 @@ from interlock_tools.errors import (
     OutcomeUnknown,
     Recovery,
     Refusal,
+    Stopped,
     TimedOut,
     refusal_codes,
 )
 from interlock_tools.plan import Deploy
-from interlock_tools.rollout import Kind, Rollout, rollout_from_json
+from interlock_tools.rollout import Kind, rollout_from_json
 
 
 def _digest(ticket: Ticket) -> str:
     return ticket.rollout.digest if ticket.rollout is not None else ""
 
 
+log = logging.getLogger("interlock")
+
 _APPS = TypeAdapter(App)
 _GOES_ON = (LEFT, SHUTDOWN)  # who cancels so leaves the deployment as it is: it is gone on with later
-STEPS_SHOWN_MAX = 2_000
+HOSTS_SAID_MAX = 10
 
 
 @dataclass(frozen=True)
@@ -90,10 +95,10 @@ class Deploys:
         plan = ticket.tool.plan(ticket.call)
         rollout = ticket.rollout
         if rollout is None or not isinstance(plan, Deploy):
-            return await self._status(plan)
+            return await self._status(plan, ticket.call.principal)
         if ticket.call.mode is Mode.PREVIEW:
             return self.views.preview(ticket, rollout)
-        app = self.looking.app_of(plan)
+        app = self.looking.app_of(plan, ticket.call.principal)
         if app is None:
             return Executed({}, Internal(reason="the app is not configured any more"), started=False)
         if rollout.is_empty:
@@ -103,9 +108,11 @@ class Deploys:
         recorded: dict[str, Json] = {"rollout": rollout.to_json(), "app": _APPS.dump_python(app, mode="json")}
         call = ticket.call
         row = DeploymentRow(call.call_id, app.name, rollout.kind.value, rollout.release, call.principal, recorded)
-        begun = await self.store.begin_deployment(row, self.clock())
+        begun, by = await see_through(self.store.begin_deployment(row, self.clock()))
         if isinstance(begun, NotAdmitted):
             return Executed({}, self.looking.entry.not_admitted(begun), started=False)
+        if by and rollout.kind is not Kind.SERVICE:
+            begun = await self._turned(begun, Cancelled(reason=f"by {by}"))
         return await self._drive(ticket, Deployment(call, app, rollout, begun.fence, _report(progress)), begun)
 
     async def go_on(self, ticket: Ticket, progress: Progress | None = None) -> Executed:
@@ -118,11 +125,11 @@ class Deploys:
         app, rollout = _APPS.validate_python(row.plan["app"]), rollout_from_json(row.plan["rollout"])
         deployment = Deployment(ticket.call, app, rollout, row.fence, _report(progress))
         plan = ticket.tool.plan(ticket.call)
-        if isinstance(plan, Deploy) and rollout.artifact is not None:
+        if row.phase == "forward" and isinstance(plan, Deploy) and rollout.artifact is not None:
             await self.looking.artifacts.find(plan)  # where its bytes lie was known to the server that died
         if row.phase == "forward" and app.on_restart == "take_back" and rollout.kind is not Kind.SERVICE:
             record = Record.of(await self.store.steps(row.call_id))
-            if not _is_live(rollout, record):
+            if not is_live(rollout, record):
                 reason = "the server stopped in the middle of it, and the app is taken back then"
                 row = await self._turned(row, Cancelled(reason=reason))
         return await self._drive(ticket, deployment, row)
@@ -130,38 +137,74 @@ class Deploys:
     # ── forward and back ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _drive(self, ticket: Ticket, deployment: Deployment, row: DeploymentRow) -> Executed:
+        """To its end. A fault of our own ends nothing: it stays on record as it is, and is gone on with."""
+        try:
+            return await self._driven(ticket, deployment, row)
+        except Exception as fault:
+            log.exception("the deployment %s broke inside, and is gone on with", row.call_id)
+            rows = await self.store.steps(row.call_id)
+            result = result_of(deployment.rollout, rows, "unknown", self.clock() - row.created)
+            reason = f"it broke off inside ({type(fault).__name__}); it is gone on with from its record"
+            return Executed(result, OutcomeUnknown(reason=reason, call_id=row.call_id), started=True)
+
+    async def _driven(self, ticket: Ticket, deployment: Deployment, row: DeploymentRow) -> Executed:
         if row.phase == "forward":
             why = await self._forward(ticket, deployment, row)
-            if why is None or deployment.rollout.kind is Kind.SERVICE:
-                done = "done" if deployment.rollout.kind is Kind.SERVICE else "live"
-                return await self._end(deployment, row, "failed" if why is not None else done, why)
-            row = await self._turned(row, why)
-        await self._back(deployment, row)
+            if deployment.rollout.kind is Kind.SERVICE:
+                return await self._service_ended(deployment, row, why)
+            if why is None:
+                await self.store.close_deployment(row.call_id, self.clock())
+                row = replace(row, phase="closing")
+            else:
+                row = await self._turned(row, why)
+        drive = await self._walk_of(deployment, row)
+        if row.phase == "closing":
+            await _seen_through(drive.close())
+            return await self._end(deployment, row, "live", None)
+        await _seen_through(drive.back())
         return await self._taken_back(deployment, row)
 
+    async def _walk_of(self, deployment: Deployment, row: DeploymentRow) -> Drive:
+        async def stopped(hosts: tuple[str, ...]) -> Refusal | None:
+            reason = await self.store.stopped(row.principal, hosts)
+            return Stopped(reason=reason) if reason else None
+
+        return Drive(deployment, self.steps, Record.of(await self.store.steps(row.call_id)), stopped)
+
     async def _forward(self, ticket: Ticket, deployment: Deployment, row: DeploymentRow) -> Refusal | None:
-        """Why it did not come to its end, or None."""
-        left = ticket.call.timeout_seconds - (self.clock() - row.created)
-        drive = Drive(deployment, self.steps, Record.of(await self.store.steps(row.call_id)))
+        """Why it did not come to its end, or None. Each host ends with the step that it is at."""
+        drive = await self._walk_of(deployment, row)
+        walk = asyncio.ensure_future(drive.forward())
+        seconds = ticket.call.timeout_seconds
         try:
-            async with asyncio.timeout(max(1.0, left)):
-                return (await drive.forward()).refusal
-        except TimeoutError:
-            return TimedOut(reason=f"after {ticket.call.timeout_seconds} s")
+            done, _ = await asyncio.wait({walk}, timeout=seconds)
+            why: Refusal = TimedOut(reason=f"after {seconds} s")
+            if done:
+                return walk.result().refusal
         except asyncio.CancelledError as cancelled:
             if any(word in cancelled.args for word in _GOES_ON):
+                walk.cancel(LEFT)
+                await asyncio.wait({walk})
                 raise
-            return Cancelled(reason=f"by {_taken(cancelled)}")
+            why = Cancelled(reason=f"by {taken(cancelled)}")
+        drive.stop(why)
+        walk.cancel("the deployment, which is taken back")
+        await _ended(walk)
+        return drive.progress.refusal or why
+
+    async def _service_ended(self, deployment: Deployment, row: DeploymentRow, why: Refusal | None) -> Executed:
+        """A service action has no way back; but it has not ended while nobody knows what became of it on a host."""
+        rows = await self.store.steps(row.call_id)
+        result = result_of(deployment.rollout, rows, "unknown", self.clock() - row.created)
+        if why is not None and any(entry["state"] in ("unknown", "begun") for entry in result["hosts"]):
+            reason = f"{why.reason}; the host is asked again until it answers"
+            return Executed(result, OutcomeUnknown(reason=reason, call_id=row.call_id), started=True)
+        return await self._end(deployment, row, "failed" if why is not None else "done", why)
 
     async def _turned(self, row: DeploymentRow, why: Refusal) -> DeploymentRow:
         reason = self.redactor.text(why.reason)
         await self.store.turn_deployment(row.call_id, why.code, reason, self.clock())
         return replace(row, phase="back", code=why.code, reason=reason)
-
-    async def _back(self, deployment: Deployment, row: DeploymentRow) -> None:
-        """Take it back, whoever cancels meanwhile: only a server that stops leaves it, to be gone on with."""
-        drive = Drive(deployment, self.steps, Record.of(await self.store.steps(row.call_id)))
-        await _seen_through(drive.back())
 
     async def _taken_back(self, deployment: Deployment, row: DeploymentRow) -> Executed:
         rows = await self.store.steps(row.call_id)
@@ -184,23 +227,21 @@ class Deploys:
         error = {} if why is None else {"code": why.code, "reason": why.reason}
         kept = self.redactor.json({**result, "error": error})
         await self.store.end_deployment(row.call_id, outcome, kept, self.clock())
-        return Executed(result, why, started=True)
+        return Executed(result, why, started=True, measured=Measured(notes=_left_out(result)))
 
-    async def _status(self, plan: object) -> Executed:
-        app = self.looking.app_of(plan) if isinstance(plan, Deploy) else None
+    async def _status(self, plan: object, principal: str) -> Executed:
+        app = self.looking.app_of(plan, principal) if isinstance(plan, Deploy) else None
         if app is None:
             return Executed({}, Internal(reason="the app is not configured any more"), started=False)
         return Executed(await self.views.status(app), None, started=True)
 
 
-def _is_live(rollout: Rollout, record: Record) -> bool:
-    """Whether every host went through its last step that matters: then only closing is left."""
-
-    def done(host: str, steps: Sequence[Any]) -> bool:
-        rows = [record.known(host, step) for step in steps]
-        return all(row is not None and row.state == "done" for row in rows)
-
-    return all(done(plan.host, plan.switch) for plan in rollout.hosts)
+def _left_out(result: Mapping[str, Json]) -> tuple[str, ...]:
+    """What is said of hosts that a deployment left out: they have what they had before."""
+    return tuple(
+        f"{entry['host']} was left out ({entry['why']}); a further deploy_release ships to it once it is there"
+        for entry in result["skipped"][:HOSTS_SAID_MAX]
+    )
 
 
 def _as_recorded(row: DeploymentRow) -> Executed:
@@ -221,25 +262,21 @@ def _report(progress: Progress | None) -> Callable[[str], Coroutine[Any, Any, No
     return report
 
 
-def _taken(cancelled: asyncio.CancelledError) -> str:
-    """Take a cancellation off this task, which answers it; who cancelled."""
-    task = asyncio.current_task()
-    if task is not None:
-        task.uncancel()
-    return str(cancelled.args[0]) if cancelled.args and cancelled.args[0] else "its caller"
-
-
 async def _seen_through(work: Coroutine[Any, Any, Progressed]) -> Progressed:
-    """The work to its end, whoever gives up waiting for it; a server that stops ends it, and leaves it on record."""
+    """The work to its end, whoever gives up waiting for it; a server that stops leaves it on record as it is."""
     task = asyncio.ensure_future(work)
-    while True:
+    await _ended(task)
+    return task.result()
+
+
+async def _ended(task: asyncio.Task[Progressed]) -> None:
+    """Return once the task has ended, whoever gives up waiting for it. Raises where the server stops."""
+    while not task.done():
         try:
-            return await asyncio.shield(task)
+            await asyncio.wait({task})
         except asyncio.CancelledError as cancelled:
-            if task.cancelled():
-                raise
             if any(word in cancelled.args for word in _GOES_ON):
                 task.cancel(LEFT)
                 await asyncio.wait({task})
                 raise
-            _taken(cancelled)
+            taken(cancelled)

@@ -7,19 +7,22 @@ host is asked what became of it. Only what it says never began is tried anew, as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from interlock.authorize import Authority
 from interlock.deploy.asking import Asked, Deployment, app_plan, command_of
 from interlock.deploy.ports import DeployStore
 from interlock.deploy.records import StepRow
-from interlock.ports import Executed, Hosts, Run
+from interlock.ports import LEFT, Executed, Hosts, Run
 from interlock_policies.redact import Redactor
 from interlock_tools.apps import App, HealthCheck
 from interlock_tools.call import Json
 from interlock_tools.errors import (
     Cancelled,
+    CommandFailed,
+    ConcurrencyLimited,
+    ContainmentUnavailable,
     HostFault,
     Internal,
     OutcomeUnknown,
@@ -30,12 +33,15 @@ from interlock_tools.errors import (
 from interlock_tools.plan import (
     AppPlan,
 )
-from interlock_tools.rollout import HostPlan, StepName
+from interlock_tools.rollout import BACK_STEPS, HostPlan, StepName
 from interlock_tools.service_words import health_check
 
 APP_STEP_SECONDS = 600.0
 AUTHORIZED_SECONDS = 60.0
 OUTPUT_SHOWN_CHARS_MAX = 2_000
+BUSY_SECONDS_MAX = 120.0
+BUSY_AGAIN_SECONDS = 1.0
+HALT_SECONDS = 1.0  # what is about to end by itself is let
 UNSURE = (HostFault, OutcomeUnknown)  # a step that ended so may have happened all the same
 
 CHECKING = (StepName.CHECK, StepName.SOAK, StepName.CHECK_BACK)
@@ -54,12 +60,17 @@ class StepEnd:
     refusal: Refusal | None
     detail: Mapping[str, Json]
 
-    @property
-    def state(self) -> str:
-        """As the record has it: done, failed, or unknown."""
+    def state_of(self, step: StepName) -> str:
+        """As the record has it: done, failed, or unknown.
+
+        A step back that its host could not be asked for is not given up: it is asked for again.
+        """
         if self.refusal is None:
             return "done"
-        return "unknown" if isinstance(self.refusal, OutcomeUnknown) else "failed"
+        unheard = isinstance(self.refusal, HostFault) and not isinstance(self.refusal, ContainmentUnavailable)
+        later = unheard or isinstance(self.refusal, ConcurrencyLimited)
+        unknown = isinstance(self.refusal, OutcomeUnknown) or (later and step in BACK_STEPS)
+        return "unknown" if unknown else "failed"
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,7 @@ class Steps:
         self.on_step(step, plan.host, "done")
         await self._ended(known, end)
         self.on_step(step, plan.host, "end")
-        await deployment.report(f"{plan.host}: {step.value} {end.state}")
+        await deployment.report(f"{plan.host}: {step.value} {end.state_of(step)}")
         return end
 
     async def _begun(self, deployment: Deployment, host: str, step: StepName) -> StepRow:
@@ -98,7 +109,10 @@ class Steps:
     async def _ended(self, row: StepRow, end: StepEnd) -> None:
         now = self.clock()
         await self.store.end_step(
-            replace(row, state=end.state, ended=now, detail=self.redactor.json(dict(end.detail))), now
+            replace(
+                row, state=end.state_of(StepName(row.step)), ended=now, detail=self.redactor.json(dict(end.detail))
+            ),
+            now,
         )
 
     # ── what a step does ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -108,7 +122,8 @@ class Steps:
             return await self._checked(deployment.app, plan.host)
         asked = command_of(deployment, plan, step)
         if asked is None:
-            return await self._app_step(deployment, plan, app_plan(deployment, plan, step))
+            work = self._app_step_back if step in BACK_STEPS else self._app_step
+            return await work(deployment, plan, app_plan(deployment, plan, step))
         return self._of_command(await self._execute(deployment, plan, step, attempt, asked))
 
     async def _found(self, deployment: Deployment, plan: HostPlan, step: StepName, known: StepRow) -> StepEnd | None:
@@ -116,12 +131,41 @@ class Steps:
         asked = command_of(deployment, plan, step)
         if asked is None or step in CHECKING:
             return await self._happen(deployment, plan, step, known.attempt)
-        found = await self.hosts.collect(self._run(deployment, plan, step, known.attempt, asked))
+        run = self._run(deployment, plan, step, known.attempt, asked)
+        found = await self.hosts.collect(run)
         if found is not None:
-            return self._of_command(found)
+            return await self._known_now(plan.host, run, self._of_command(found))
         never = StepEnd(Cancelled(reason="its host never began it"), {"began": False})
         await self._ended(known, never)
         return None
+
+    async def _known_now(self, host: str, run: Run, end: StepEnd) -> StepEnd:
+        """A run that its host lost, at a reboot for one, is over and failed; one that cannot be asked about is not."""
+        if not isinstance(end.refusal, OutcomeUnknown):
+            return end
+        left = await self.hosts.end(host, run.call_id)
+        if isinstance(left, Refusal) or left.left:
+            return end
+        lost = CommandFailed(reason=f"{host} does not know any more how it ended; nothing of it runs there")
+        return StepEnd(lost, {**end.detail, **_said(lost)})
+
+    async def halted(self, deployment: Deployment, plan: HostPlan, step: StepName, known: StepRow) -> bool:
+        """See that a step of the way forward does not go on while it is taken back; False where nobody can tell.
+
+        Work on the app's place needs no more than the newer fence. A command is ended, and its end put on record.
+        """
+        asked = command_of(deployment, plan, step) if known.state in ("begun", "unknown") else None
+        if asked is None:
+            return True
+        run = self._run(deployment, plan, step, known.attempt, asked)
+        found = await _ended_soon(self.hosts.collect(run))
+        end = StepEnd(Cancelled(reason="it never began"), {"began": False})
+        if found is not None:
+            end = await self._known_now(plan.host, run, self._of_command(found))
+        if isinstance(end.refusal, OutcomeUnknown):
+            return False
+        await self._ended(known, end)
+        return True
 
     async def _app_step(self, deployment: Deployment, plan: HostPlan, asked: AppPlan) -> StepEnd:
         call = deployment.call
@@ -135,6 +179,15 @@ class Steps:
 
         executed = await self.hosts.execute(leave, run, heard)
         return StepEnd(executed.refusal, dict(executed.result) | _said(executed.refusal))
+
+    async def _app_step_back(self, deployment: Deployment, plan: HostPlan, asked: AppPlan) -> StepEnd:
+        """A step back waits for what still works there: the way forward may have left a long one behind."""
+        until = asyncio.get_running_loop().time() + BUSY_SECONDS_MAX
+        while True:
+            end = await self._app_step(deployment, plan, asked)
+            if not isinstance(end.refusal, ConcurrencyLimited) or asyncio.get_running_loop().time() > until:
+                return end
+            await asyncio.sleep(BUSY_AGAIN_SECONDS)
 
     def _run(self, deployment: Deployment, plan: HostPlan, step: StepName, attempt: int, asked: Asked) -> Run:
         place = [entry.host for entry in deployment.rollout.hosts].index(plan.host)
@@ -202,6 +255,21 @@ class Steps:
         except TimeoutError:
             return False, f"no answer within {check.timeout_seconds:g} s"
         return found.passed, found.detail
+
+
+async def _ended_soon(asked: Awaitable[Executed | None]) -> Executed | None:
+    """The end of a run that is asked about, which is ended where it still goes on."""
+    task = asyncio.ensure_future(asked)
+    try:
+        await asyncio.wait({task}, timeout=HALT_SECONDS)
+        if not task.done():
+            task.cancel("the deployment, which is taken back")
+        return await task
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            task.cancel(LEFT)
+            raise
+        return Executed({}, OutcomeUnknown(reason="its host could not be asked"), started=True)
 
 
 def _as_known(row: StepRow) -> StepEnd:

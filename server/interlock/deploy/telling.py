@@ -7,17 +7,9 @@ from collections.abc import Mapping, Sequence
 from interlock.deploy.driving import Record
 from interlock.deploy.records import DeploymentRow, StepRow
 from interlock_tools.call import Json
-from interlock_tools.rollout import HostPlan, Kind, Rollout, StepName
+from interlock_tools.rollout import BACK_STEPS, HostPlan, Kind, Rollout, StepName
 
-_UNHEARD = ("HOST_UNREACHABLE", "HOST_BUSY", "AUTH_FAILED", "HOST_KEY_MISMATCH", "OUTCOME_UNKNOWN")
-_BACK = (
-    StepName.SWITCH_BACK,
-    StepName.ACTIVATE_BACK,
-    StepName.SERVICE_BACK,
-    StepName.CHECK_BACK,
-    StepName.DROP,
-    StepName.FREE_BACK,
-)
+_PROOF = (StepName.ACTIVATE_BACK.value, StepName.SERVICE_BACK.value, StepName.CHECK_BACK.value)
 
 
 def result_of(rollout: Rollout, rows: Sequence[StepRow], outcome: str, seconds: float) -> dict[str, Json]:
@@ -58,15 +50,15 @@ def _checks(row: StepRow) -> Sequence[Json]:
 
 
 def state_of(rollout: Rollout, plan: HostPlan, record: Record) -> tuple[str, str]:
-    """Where one host stands, and why: live, done, taken_back, unhealthy, unknown, failed, skipped, begun, untouched."""
-    back = [row for step in _BACK if (row := record.known(plan.host, step)) is not None]
+    """Where one host stands, and why; docs/deploy.md has the states."""
+    back = [row for step in BACK_STEPS if (row := record.known(plan.host, step)) is not None]
     if back:
-        return _taken_back(plan, back)
+        return _taken_back(plan, record, back)
     steps = (*plan.stage, *plan.switch)
     rows = [record.known(plan.host, step) for step in steps]
     bad = next((row for row in rows if row is not None and row.state in ("failed", "unknown")), None)
     if bad is not None:
-        switched = record.began(plan.host, StepName.SWITCH, StepName.SERVICE)
+        switched = record.switched(plan.host) or rollout.kind is Kind.SERVICE
         state = "unknown" if bad.state == "unknown" else "failed" if switched else "skipped"
         return state, f"{bad.step}: {bad.detail.get('reason', '')}"
     if all(row is not None and row.state == "done" for row in rows):
@@ -74,18 +66,29 @@ def state_of(rollout: Rollout, plan: HostPlan, record: Record) -> tuple[str, str
     return ("begun" if any(rows) else "untouched"), ""
 
 
-def _taken_back(plan: HostPlan, back: list[StepRow]) -> tuple[str, str]:
+def _taken_back(plan: HostPlan, record: Record, back: list[StepRow]) -> tuple[str, str]:
     """A host on which the release was taken back, as far as that is proven."""
-    for row in back:
-        why = f"{row.step}: {row.detail.get('reason', '')}"
-        if row.state in ("unknown", "begun") or row.detail.get("code") in _UNHEARD:
-            return "unknown", why
-        if row.state == "failed" and row.step == StepName.SWITCH_BACK.value:
-            return "unknown", why
-        if row.state == "failed" and plan.before and row.step != StepName.DROP.value:
-            return "unhealthy", why
-    switched = any(row.step == StepName.SWITCH_BACK.value for row in back)
-    return ("taken_back" if switched else "untouched"), ""
+    switched = record.switched(plan.host)
+    said = {row.step: f"{row.step}: {row.detail.get('reason', '')}" for row in back if row.state != "done"}
+    unknown = [row for row in back if row.state in ("unknown", "begun")]
+    failed = {row.step: row for row in back if row.state == "failed"}
+    whole = "; ".join(said.values())
+    if not switched:  # at worst what was staged is left there
+        return "untouched", whole
+    if unknown:
+        return "unknown", whole
+    if {StepName.CLAIM_BACK.value, StepName.SWITCH_BACK.value} & set(failed):
+        return "other", whole
+    if plan.before and set(failed) & set(_PROOF):
+        return "unhealthy", whole
+    ended = any(row.step == StepName.FREE_BACK.value for row in back)
+    return ("taken_back", whole) if ended else ("unknown", whole or "it is not done yet")
+
+
+def is_live(rollout: Rollout, record: Record) -> bool:
+    """Whether every host that was not left out went through its last step that matters: then only closing is left."""
+    states = [state_of(rollout, plan, record)[0] for plan in rollout.hosts]
+    return "live" in states and set(states) <= {"live", "skipped"}
 
 
 def sentence_of(hosts: Sequence[Mapping[str, Json]]) -> str:
@@ -101,6 +104,7 @@ def sentence_of(hosts: Sequence[Mapping[str, Json]]) -> str:
 _WORDS = (
     ("taken_back", "what was live before is live again"),
     ("untouched", "nothing that is live was changed"),
+    ("other", "somebody else changed what is live, and it was left as it is,"),
     ("unhealthy", "the release before is back, but not proven healthy,"),
     ("unknown", "it is not known what is live"),
     ("live", "it is live"),

@@ -48,6 +48,7 @@ class Views:
             "outcome": "unchanged",
             "unchanged": list(rollout.unchanged),
             "checks": list(checks),
+            "skipped": [{"host": host, "why": why} for host, why in rollout.skipped],
         }
         if not failed:
             return Executed(result, None, started=True)

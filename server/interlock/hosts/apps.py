@@ -44,6 +44,9 @@ from interlock_tools.rollout import HostState, KeptRelease
 LOOK_SECONDS_MAX = 20.0
 STEP_SECONDS_MAX = 600.0
 SHOWN_MAX = 200
+PIECES_BYTES_MAX = 8 * FRAME_BYTES_MAX  # above it a channel of its own is worth its opening
+TOLD_EVERY_BYTES = 32 * FRAME_BYTES_MAX
+STREAM_SECONDS_MAX = 3_600.0
 ArtifactOf = Callable[[str], Path | None]  # by its SHA-256: where its bytes lie on the server
 
 
@@ -122,6 +125,11 @@ async def _upload(
     if path is None:
         return Executed({}, StaleState(reason="the artifact is not there any more; nothing was sent"), started=False)
     head = head_of(plan)
+    if path.stat().st_size != plan.size:
+        reason = "the artifact is not the one that was planned any more; nothing was sent"
+        return Executed({}, StaleState(reason=reason), started=False)
+    if plan.size > PIECES_BYTES_MAX:
+        return await _poured(link, live, plan, path, progress)
     have = int((await _asked(link, live, {**head, "offset": 0}, STEP_SECONDS_MAX)).head["have"])
     sent = 0
     with path.open("rb") as file:
@@ -135,6 +143,25 @@ async def _upload(
             if progress is not None:
                 await progress(f"{link.host.name}: {have * 100 // plan.size} % of the artifact is there", 0)
     return Executed({"sent": sent, "have": have}, None, started=True)
+
+
+async def _poured(link: Link, live: Live, plan: UploadArtifact, path: Path, progress: Progress | None) -> Executed:
+    """A large artifact over a channel of its own. Raises Faulted where that breaks off: the next try goes on there."""
+
+    async def heard(have: int) -> None:
+        if progress is not None and have % TOLD_EVERY_BYTES < FRAME_BYTES_MAX:
+            await progress(f"{link.host.name}: {have * 100 // plan.size} % of the artifact is there", 0)
+
+    with path.open("rb") as file:
+        async with link.own_outpost(live) as outpost:
+            try:
+                async with asyncio.timeout(STREAM_SECONDS_MAX):
+                    reply = await outpost.pour(head_of(plan), plan.size, lambda at: _read_at(file.fileno(), at), heard)
+            except RunnerFault as fault:
+                raise _Refused(refusal_of(fault, link.host.name)) from None
+            except (OutpostLost, TimeoutError) as fault:
+                raise unreachable(f"the upload broke off: {fault or 'it took too long'}") from None
+    return Executed({"have": reply.head["have"]}, None, started=True)
 
 
 def _read_at(handle: int, offset: int) -> bytes:

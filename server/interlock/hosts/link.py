@@ -149,6 +149,21 @@ class Link:
             live.no_runner = str(fault) or "it has no Python"
             return None
 
+    @asynccontextmanager
+    async def own_outpost(self, live: Live) -> AsyncIterator[Outpost]:
+        """A runner that nobody else uses, for as long as the context lasts: what streams keeps no request waiting.
+
+        Raises as `outpost`, and NoRunner.
+        """
+        async with self.gate.enter():
+            outpost = await open_outpost(
+                live.connection, runner_exec(self.host.become), self._limits.connect_timeout_seconds, self._hellos
+            )
+            try:
+                yield outpost
+            finally:
+                outpost.close()
+
     async def _send_runner(self, live: Live) -> Outpost:
         try:
             exec_ = runner_exec(self.host.become)

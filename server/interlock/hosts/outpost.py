@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import asyncssh
 
@@ -23,6 +24,7 @@ LOOKS_PER_SILENCE = 4
 
 Head = Mapping[str, Json]
 OnEvent = Callable[[Head, bytes], None]
+OnPiece = Callable[[int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
         self._why_lost = ""
         self._heard_at = 0.0
         self._watching: asyncio.Task[None] | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
         self.opened = False
         self.hello: Head = {}
 
@@ -95,6 +99,12 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
 
     def eof_received(self) -> bool:
         return False
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
 
     def exit_status_received(self, status: int) -> None:
         self._exit_code = status
@@ -148,6 +158,46 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
             self._hellos.forget()
         return reply
 
+    async def pour(self, head: Head, size: int, piece_at: Callable[[int], bytes], on_piece: OnPiece) -> Reply:
+        """What is missing of `size` bytes, as plain bytes on this channel, which is used for nothing else meanwhile.
+
+        `piece_at` gives the bytes from an offset. Raises as `ask`.
+        """
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[int] = loop.create_future()
+
+        def heard(said: Head, _: bytes) -> None:
+            if said.get("event") == "ready" and not ready.done():
+                ready.set_result(int(said["have"]))
+
+        asked = asyncio.ensure_future(self.follow("stream", head, b"", heard))
+        try:
+            await _first(asked, ready)
+            have = size if asked.done() else ready.result()
+            while have < size and not asked.done():
+                piece = await asyncio.to_thread(piece_at, have)
+                if not piece:
+                    raise OutpostLost("what was to be sent became shorter while it was sent")
+                try:
+                    self.send(piece)
+                except OSError as fault:
+                    raise OutpostLost(describe(fault)) from None
+                await self._drained(asked)
+                have += len(piece)
+                await on_piece(have)
+            return await asked
+        finally:
+            asked.cancel()
+
+    async def _drained(self, asked: asyncio.Future[Reply]) -> None:
+        """Return once the channel takes more, or the request has ended."""
+        if not self._writable.is_set():
+            waits = asyncio.ensure_future(self._writable.wait())
+            try:
+                await _first(waits, asked)
+            finally:
+                waits.cancel()
+
     def watch(self, silent_seconds: float, on_silent: Callable[[], None]) -> None:
         """Give it up, and say so, where something is asked and nothing at all is heard for twice so long."""
         self._watching = asyncio.create_task(self._watch(silent_seconds, on_silent), name="watch a runner")
@@ -200,6 +250,11 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
         """Send raw bytes: the program itself, before the first request."""
         if self._chan is not None:
             self._chan.write(data)
+
+
+async def _first(*awaited: asyncio.Future[Any]) -> None:
+    """Return once one of these has ended, however it has."""
+    await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _unheard(_head: Head, _body: bytes) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncssh
 
@@ -45,6 +45,7 @@ from interlock_tools.plan import (
     CommitLayer,
     RunCommand,
     UndoRun,
+    UploadArtifact,
     WorkPlan,
 )
 from interlock_tools.rollout import HostState
@@ -283,8 +284,9 @@ class SshHosts:
         async def step(link: Link, live: Live) -> Executed:
             return await change_app(link, live, run, plan, self._artifact_of, progress)
 
+        tries = self._attempts.run(run.host, Kind.COMMAND, step, reads=True, listed=listed, outcome=_outcome)
         try:
-            return await self._attempts.run(run.host, Kind.COMMAND, step, reads=True, listed=listed, outcome=_outcome)
+            return await (tries if isinstance(plan, UploadArtifact) else _to_its_end(tries))
         except Faulted as fault:
             return Executed({}, unheard(plan, fault.refusal, run.call_id), started=False)
 
@@ -306,6 +308,23 @@ class SshHosts:
                 return await plain.carry_out(live, progress)
 
         return await self._attempts.run(run.host, Kind.COMMAND, command, reads=False, listed=listed, outcome=_outcome)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, Executed]) -> Executed:
+    """A short step that was sent is waited for, whoever gives up meanwhile: cut off it might still happen, and late.
+
+    Only a server that stops leaves it: whoever goes on with it sends it again.
+    """
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as cancelled:
+            if LEFT in cancelled.args:
+                task.cancel(LEFT)
+                raise
+            taken(cancelled)
+    return task.result()
 
 
 def _outcome(executed: Executed) -> tuple[str, bool]:

@@ -8,10 +8,19 @@ import contextlib
 import hashlib
 import os
 import stat
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 from interlock.runner.appclaims import fenced_app
-from interlock.runner.appfolders import OWN_FOLDER, SHA256_HEX, UPLOAD_PREFIX, AppFolder, app_count, app_text
+from interlock.runner.appfolders import (
+    OWN_FOLDER,
+    SHA256_HEX,
+    UPLOAD_PREFIX,
+    AppFolder,
+    app_count,
+    app_fault,
+    app_path,
+    app_text,
+)
 from interlock.runner.artifacts import unfit
 from interlock.runner.rundirs import RunFault, write_all
 from interlock.runner.steps import run_step
@@ -41,6 +50,41 @@ def upload_piece(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
         have = _written(app, sha256, offset, body)
         run_step("app-uploaded")
         return {"have": have}
+
+
+def upload_stream(head: Dict[str, Any], ready: Callable[[int], None], read: Callable[[int], bytes]) -> Dict[str, Any]:
+    """All that is missing, as it comes: `ready` is told how much is there. Raises RunFault.
+
+    Nothing is locked meanwhile: whoever else brings this artifact writes the same bytes, and they are verified later.
+    """
+    try:
+        return _streamed(head, ready, read)
+    except OSError as fault:
+        raise app_fault(fault, app_path(head))
+
+
+def _streamed(head: Dict[str, Any], ready: Callable[[int], None], read: Callable[[int], bytes]) -> Dict[str, Any]:
+    sha256 = app_text(head, "sha256", SHA256_HEX)
+    size = app_count(head, "bytes", 1, ARTIFACT_BYTES_MAX)
+    with fenced_app(head, often=True) as app:
+        have = _had(app, sha256)
+        if not have:
+            _must_have_room(app, size)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(UPLOAD_PREFIX + sha256, flags, 0o600, dir_fd=app.folder(OWN_FOLDER))
+    try:
+        os.lseek(handle, have, os.SEEK_SET)
+        ready(have)
+        while have < size:
+            data = read(size - have)
+            if not data:
+                break
+            write_all(handle, data)
+            have += len(data)
+            run_step("app-uploaded")
+        return {"have": have}
+    finally:
+        os.close(handle)
 
 
 def _had(app: AppFolder, sha256: str) -> int:

@@ -42,6 +42,12 @@ class Line:
             raise EOFError
         return self._frames.feed(data)
 
+    def receive_raw(self, count: int) -> bytes:
+        """At most so many bytes that are no frame, for whoever was told that they come; b"" at the stream's end."""
+        if not self._frames.is_between:
+            raise FrameBroken("bytes came before they were asked for")
+        return os.read(self._source, min(count, LINE_READ_BYTES))
+
     def send(self, head: Dict[str, Any], body: bytes = b"") -> None:
         waits = bool(self._outbox)
         try:

@@ -1,7 +1,7 @@
 """Deployments on record: one open one an app, with a fence, and a row for each step before it happens. It asks no host.
 
-    (none) ──begin──> forward ──turn──> back ──end──> ended
-                         └────────────end────────────> ended
+    (none) ──begin──> forward ──turn──> back ──────end──> ended
+                         └──all live──> closing ──end──> ended
 
 The lease is the row itself: while it has not ended no other deployment of its app begins. Every event is in the audit
 chain too, so that a step that was taken out of the record is missed.
@@ -24,6 +24,7 @@ REASON_CHARS_MAX = 1_000
 RETRY_SECONDS = 30
 # Fences of servers that know nothing of each other should still grow with time: they begin with the clock.
 FENCE_SHIFT = 1_000
+FENCES_EACH = 2  # going back has one of its own
 
 
 def begin(tx: Tx, row: DeploymentRow, plan: str, now: float) -> DeploymentRow | NotAdmitted:
@@ -33,7 +34,7 @@ def begin(tx: Tx, row: DeploymentRow, plan: str, now: float) -> DeploymentRow | 
         reason = f"{row.app} is being deployed by {open_['call_id']} ({open_['kind']} of {open_['release'] or 'it'})"
         return NotAdmitted("CONCURRENCY_LIMITED", reason, RETRY_SECONDS, (str(open_["call_id"]),))
     last = tx.one("deployment_fence", {"app": storable(row.app)})
-    fence = max(int(now * FENCE_SHIFT), (last["fence"] if last is not None else 0) + 1)
+    fence = max(int(now * FENCE_SHIFT), (last["fence"] if last is not None else 0) + FENCES_EACH)
     values = {
         "call_id": row.call_id,
         "app": storable(row.app),
@@ -56,6 +57,14 @@ def turn(tx: Tx, call_id: str, code: str, reason: str, now: float) -> bool:
     if turned:
         tx.chain.append("deploy turned back", call_id, now, "", dump([code, values["reason"]]))
     return turned
+
+
+def close(tx: Tx, call_id: str, now: float) -> bool:
+    """All of it is live and healthy: from here on nothing takes it back. False where it was not on its way forward."""
+    closing = tx.run("deployment_close", {"call_id": call_id}) == 1
+    if closing:
+        tx.chain.append("deploy closing", call_id, now, "", dump([call_id]))
+    return closing
 
 
 def end(tx: Tx, call_id: str, outcome: str, result: Json, now: float) -> bool:

@@ -25,6 +25,16 @@ class Deployments(Keeping):
         """From here on it is taken back; False where it was already."""
         return await self._writer.submit(lambda tx: deploying.turn(tx, call_id, code, reason, now))
 
+    async def close_deployment(self, call_id: str, now: float) -> bool:
+        """All of it is live: only closing is left. False where it is not on its way forward any more."""
+        return await self._writer.submit(lambda tx: deploying.close(tx, call_id, now))
+
+    async def stopped(self, principal: str, hosts: Sequence[str]) -> str:
+        """Why the kill switch holds these hosts, or this principal; "" where it does not."""
+        scopes = {"all", f"principal:{principal}", *(f"host:{host}" for host in hosts)}
+        pulled = [row for row in await self.stops() if row.scope in scopes]
+        return f"{pulled[0].scope} was stopped by {pulled[0].by}: {pulled[0].reason}" if pulled else ""
+
     async def end_deployment(self, call_id: str, outcome: str, result: Json, now: float) -> bool:
         """Write its end down and give the app free; False where it had ended."""
         return await self._writer.submit(lambda tx: deploying.end(tx, call_id, outcome, result, now))

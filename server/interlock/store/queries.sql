@@ -250,6 +250,7 @@ SELECT * FROM layers WHERE state IN ('landing', 'undoing')
 WITH open (call_id) AS (
     SELECT call_id FROM calls WHERE life = 'dispatched' AND host <> ''
     UNION SELECT call_id FROM calls WHERE life = 'unknown' AND host <> ''
+    UNION SELECT call_id FROM deployments WHERE phase <> 'ended'
     UNION SELECT CASE state WHEN 'landing' THEN landed_by ELSE undone_by END FROM layers
         WHERE state IN ('landing', 'undoing')
 )
@@ -277,6 +278,9 @@ INSERT INTO deployments (
 -- name: deployment_turn
 UPDATE deployments SET phase = 'back', code = :code, reason = :reason WHERE call_id = :call_id AND phase = 'forward'
 
+-- name: deployment_close
+UPDATE deployments SET phase = 'closing' WHERE call_id = :call_id AND phase = 'forward'
+
 -- name: deployment_end
 UPDATE deployments SET phase = 'ended', ended = :now, outcome = :outcome, result = :result
 WHERE call_id = :call_id AND phase <> 'ended'
@@ -296,6 +300,9 @@ WHERE call_id = :call_id AND host = :host AND step = :step
 
 -- name: step_places
 SELECT count(*) AS place FROM deploy_steps WHERE call_id = :call_id
+
+-- name: step_hosts
+SELECT DISTINCT host FROM deploy_steps WHERE call_id = :call_id
 
 -- name: steps_of
 SELECT * FROM deploy_steps WHERE call_id = :call_id ORDER BY place LIMIT 20000

@@ -123,7 +123,7 @@ CREATE INDEX layers_undoable ON layers (undo_until) WHERE undo_until IS NOT NULL
 CREATE INDEX layers_landed_by ON layers (landed_by) WHERE landed_by <> '';
 
 -- One row a deployment, by the call that made it; at most one that has not ended for each app, and its fence is higher
--- than that of every one before it. phase: forward | back | ended. plan: the whole rollout as it was decided on.
+-- than that of every one before it. phase: forward | closing | back | ended. plan: the whole rollout as it was decided on.
 CREATE TABLE deployments (
     call_id TEXT PRIMARY KEY,
     app TEXT NOT NULL,

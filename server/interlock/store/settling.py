@@ -208,6 +208,10 @@ def follow_loop(tx: Tx, call: sqlite3.Row, settlement: Settlement) -> None:
     changed = bool(call["changes"]) and settlement.state is State.SUCCEEDED
     if changed:
         tx.run("host_changed", {"host": call["host"]})
+    for step in tx.rows(
+        "step_hosts", {"call_id": call["call_id"]}
+    ):  # a deployment changed these, whatever became of it
+        tx.run("host_changed", {"host": step["host"]})
     if not settlement.result_digest:
         return
     of = {"principal": call["principal"], "digest": call["digest"]}

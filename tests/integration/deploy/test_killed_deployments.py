@@ -17,7 +17,7 @@ from sshd import needs_openssh
 pytestmark = [pytest.mark.anyio, needs_openssh, needs_fleet]
 WAIT_SECONDS = 60
 FORWARD = ("claim", "upload", "place", "prepare", "switch", "activate", "service", "check", "after", "prune", "free")
-BACK = ("switch_back", "activate_back", "service_back", "check_back", "drop", "free_back")
+BACK = ("claim_back", "switch_back", "activate_back", "service_back", "check_back", "drop", "free_back")
 MOMENTS = ("on record", "done")  # before a step's effect, and after it with its end not yet on record
 HOOKS = """
 [apps.shop.hooks.prepare]

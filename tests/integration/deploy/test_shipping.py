@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy_home import config_of, kept, live, open_shop, pages, tidy, write_artifact
+from deploy_home import config_of, kept, live, open_shop, pages, states, tidy, write_artifact
 from fleet import Fleet, needs_fleet
 from sshd import needs_openssh
 
@@ -16,10 +16,6 @@ pytestmark = [pytest.mark.anyio, needs_openssh, needs_fleet]
 def _tidied(fleet: Fleet) -> Iterator[None]:
     yield
     tidy(fleet)
-
-
-def states(answer: dict) -> dict[str, str]:
-    return {entry["host"]: entry["state"] for entry in answer["result"]["hosts"]}
 
 
 async def test_a_release_goes_live_on_every_host_the_canary_first(fleet: Fleet, tmp_path: Path) -> None:
