@@ -164,7 +164,7 @@ def test_the_formula_of_the_cost_is_the_one_that_is_computed() -> None:
 def test_what_is_not_there_yet_is_said_in_the_readme_and_on_the_page_about_security() -> None:
     for page in (SECURITY, Page("README.md")):
         text = " ".join(page.text.split())
-        for missing in ("Deploy tools", "web console", "PostgreSQL"):
+        for missing in ("web console", "PostgreSQL"):
             assert missing in text, (page.name, missing)
 
 

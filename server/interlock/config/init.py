@@ -38,6 +38,15 @@ embedded = true
 # [inventory.labels]
 # "web*" = {env = "staging"}
 
+# What agents may ship, and how: docs/deploy.md begins with a first release. [server] artifacts names the folder.
+# [apps.shop]
+# hosts = ["web1"]
+# path = "/srv/shop"                # releases/, shared/ and the link current lie here
+# service = "shop"                  # restarted after each switch, by systemd
+# [[apps.shop.checks]]
+# kind = "http"
+# target = "http://127.0.0.1:8080/health"
+
 [principals.agent]
 kind = "agent"
 roles = ["operator"]                # "observer" only reads

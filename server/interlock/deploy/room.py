@@ -21,7 +21,7 @@ from interlock.deploy.looking import Looking
 from interlock.deploy.ports import DeployStore
 from interlock.deploy.records import DeploymentRow
 from interlock.deploy.steps import Steps
-from interlock.deploy.telling import is_live, result_of, sentence_of
+from interlock.deploy.telling import is_live, is_settled, result_of, sentence_of
 from interlock.deploy.views import Views
 from interlock.hosts.cancelling import see_through, taken
 from interlock.ports import LEFT, SHUTDOWN, Executed, Measured, Progress, Request
@@ -44,7 +44,7 @@ from interlock_tools.errors import (
     refusal_codes,
 )
 from interlock_tools.plan import Deploy
-from interlock_tools.rollout import Kind, rollout_from_json
+from interlock_tools.rollout import Kind, StepName, rollout_from_json
 
 
 def _digest(ticket: Ticket) -> str:
@@ -111,9 +111,12 @@ class Deploys:
         begun, by = await see_through(self.store.begin_deployment(row, self.clock()))
         if isinstance(begun, NotAdmitted):
             return Executed({}, self.looking.entry.not_admitted(begun), started=False)
-        if by and rollout.kind is not Kind.SERVICE:
+        deployment = Deployment(call, app, rollout, begun.fence, _report(progress))
+        if by and rollout.kind is Kind.SERVICE:
+            return await self._end(deployment, begun, "failed", Cancelled(reason=f"by {by}; nothing ran"))
+        if by:
             begun = await self._turned(begun, Cancelled(reason=f"by {by}"))
-        return await self._drive(ticket, Deployment(call, app, rollout, begun.fence, _report(progress)), begun)
+        return await self._drive(ticket, deployment, begun)
 
     async def go_on(self, ticket: Ticket, progress: Progress | None = None) -> Executed:
         """A deployment that an earlier server began: continued or taken back, as its app says, from the record."""
@@ -196,7 +199,8 @@ class Deploys:
         """A service action has no way back; but it has not ended while nobody knows what became of it on a host."""
         rows = await self.store.steps(row.call_id)
         result = result_of(deployment.rollout, rows, "unknown", self.clock() - row.created)
-        if why is not None and any(entry["state"] in ("unknown", "begun") for entry in result["hosts"]):
+        open_ = [row for row in Record.of(rows).rows.values() if row.state in ("unknown", "begun")]
+        if why is not None and any(row.step == StepName.SERVICE.value for row in open_):
             reason = f"{why.reason}; the host is asked again until it answers"
             return Executed(result, OutcomeUnknown(reason=reason, call_id=row.call_id), started=True)
         return await self._end(deployment, row, "failed" if why is not None else "done", why)
@@ -210,7 +214,7 @@ class Deploys:
         rows = await self.store.steps(row.call_id)
         result = result_of(deployment.rollout, rows, "taken_back", self.clock() - row.created)
         said = sentence_of(result["hosts"])
-        if any(entry["state"] == "unknown" for entry in result["hosts"]):
+        if not is_settled(deployment.rollout, Record.of(rows)):
             reason = f"{row.reason}; {said}: those hosts are asked again until they answer"
             unknown = OutcomeUnknown(reason=self.redactor.text(reason), call_id=row.call_id)
             return Executed({**result, "outcome": "unknown"}, unknown, started=True)

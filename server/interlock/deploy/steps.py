@@ -42,7 +42,6 @@ OUTPUT_SHOWN_CHARS_MAX = 2_000
 BUSY_SECONDS_MAX = 120.0
 BUSY_AGAIN_SECONDS = 1.0
 HALT_SECONDS = 1.0  # what is about to end by itself is let
-UNSURE = (HostFault, OutcomeUnknown)  # a step that ended so may have happened all the same
 
 CHECKING = (StepName.CHECK, StepName.SOAK, StepName.CHECK_BACK)
 

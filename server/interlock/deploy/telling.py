@@ -15,7 +15,7 @@ _PROOF = (StepName.ACTIVATE_BACK.value, StepName.SERVICE_BACK.value, StepName.CH
 def result_of(rollout: Rollout, rows: Sequence[StepRow], outcome: str, seconds: float) -> dict[str, Json]:
     """The result of a deployment: its `outcome`, and for each host the release before and after, checks, seconds."""
     record = Record.of(rows)
-    hosts = [_host(rollout, plan, record, rows) for plan in rollout.hosts]
+    hosts = [_host(rollout, plan, record, rows, outcome) for plan in rollout.hosts]
     skipped = dict(rollout.skipped) | {entry["host"]: entry["why"] for entry in hosts if entry["state"] == "skipped"}
     return {
         "app": rollout.app,
@@ -30,9 +30,11 @@ def result_of(rollout: Rollout, rows: Sequence[StepRow], outcome: str, seconds: 
     }
 
 
-def _host(rollout: Rollout, plan: HostPlan, record: Record, rows: Sequence[StepRow]) -> dict[str, Json]:
+def _host(rollout: Rollout, plan: HostPlan, record: Record, rows: Sequence[StepRow], outcome: str) -> dict[str, Json]:
     own = [row for row in rows if row.host == plan.host]
     state, why = state_of(rollout, plan, record)
+    if outcome in ("taken_back", "unknown") and rollout.kind is not Kind.SERVICE and not record.switched(plan.host):
+        state = "untouched"  # at worst what was staged is left there
     after = {"live": rollout.release, "unknown": "?"}.get(state, plan.before)
     checks = [check for row in own if row.step in ("check", "soak", "check_back") for check in _checks(row)]
     seconds = sum(row.ended - row.began for row in own if row.ended is not None)
@@ -83,6 +85,12 @@ def _taken_back(plan: HostPlan, record: Record, back: list[StepRow]) -> tuple[st
         return "unhealthy", whole
     ended = any(row.step == StepName.FREE_BACK.value for row in back)
     return ("taken_back", whole) if ended else ("unknown", whole or "it is not done yet")
+
+
+def is_settled(rollout: Rollout, record: Record) -> bool:
+    """Whether of a deployment that is taken back no host is left on which the release may be live still."""
+    ends = ("taken_back", "unhealthy", "other")
+    return all(state_of(rollout, plan, record)[0] in ends for plan in rollout.hosts if record.switched(plan.host))
 
 
 def is_live(rollout: Rollout, record: Record) -> bool:

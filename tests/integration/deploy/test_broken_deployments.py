@@ -148,7 +148,9 @@ async def test_another_servers_deployment_is_not_run_over(fleet: Fleet, tmp_path
         folder.mkdir()
     write_artifact(second, "two")
     answers: list[dict] = []
+    slow = '[apps.shop.hooks.activate]\nargv = ["/bin/sleep", "3"]\n'
     async with open_shop(config_of(second, fleet), fleet) as other:
+        await other.status()
         reached = asyncio.Event()
         meanwhile = at("switch", "web1", "end", reached.set)
 
@@ -156,7 +158,7 @@ async def test_another_servers_deployment_is_not_run_over(fleet: Fleet, tmp_path
             await reached.wait()
             answers.append(await other.ship("two", release="r2"))
 
-        async with open_shop(config_of(first, fleet), fleet, meanwhile) as shop:
+        async with open_shop(config_of(first, fleet, tables=slow), fleet, meanwhile) as shop:
             won, _ = await asyncio.gather(shop.ship("one", release="r1"), race())
     assert (won["state"], answers[0]["error"]["code"]) == ("succeeded", "CONCURRENCY_LIMITED"), answers
     assert [live(host) for host in fleet] == ["r1"] * 3

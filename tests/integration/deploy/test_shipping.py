@@ -1,6 +1,6 @@
 """Shipping a release to real hosts and back: nginx serves it, or what it served before. Disk and client are witness."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -167,3 +167,17 @@ async def test_an_app_whose_name_is_a_command_is_refused_and_nothing_runs(fleet:
             odd = await shop.ship("one", release=name)
             assert (odd["state"], odd["error"]["code"]) == ("invalid", "ARGUMENT_INVALID")
         assert not any((host.root / "seen").exists() or (host.root / "shop").exists() for host in fleet)
+
+
+async def test_a_fleet_under_supervisor_is_shipped_to_and_taken_back_as_well(
+    start_fleet: Callable[..., Fleet], tmp_path: Path
+) -> None:
+    fleet = start_fleet(2, service="supervisor")
+    write_artifact(tmp_path, "sick", healthy=False)
+    async with open_shop(config_of(tmp_path, fleet), fleet) as shop:
+        assert (await shop.ship("one", release="r1"))["state"] == "succeeded"
+        answer = await shop.ship("sick", release="r2")
+        assert states(answer) == {"web1": "taken_back", "web2": "untouched"}
+        assert pages(fleet) == ["one"] * 2
+        status = await shop.call("deploy_service", service="nginx", action="status", wait_seconds=30)
+        assert [entry["active"] for entry in status["result"]["hosts"]] == [True] * 2
