@@ -170,7 +170,7 @@ async def _build(
     analyser = Analyser(shfmt=Shfmt(find_shfmt()), cache_entries_max=ANALYSES_KEPT_MAX)
     guard = Guard(engine, analyser, hosts, settings.limits.command_chars_max)
     entry = Entry(settings, store, hosts, redactor, clock, policy.alarm)
-    looking = Looking(entry, guard, store, hosts, artifacts, clock)
+    looking = Looking(entry, guard, store, store, hosts, artifacts, clock)
     steps = Steps(store, hosts, authority, lambda: guard.engine.version, clock, redactor, on_deploy_step)
     deploys = Deploys(looking, store, steps, Views(looking, store, steps), redactor, clock)
     line = Line(entry, guard, store, hosts, authority, redactor, settings.limits, clock, deploys, on_step)

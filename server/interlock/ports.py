@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from interlock.records import (
@@ -197,6 +198,10 @@ class Hosts(Protocol):
 
     async def app_state(self, host: str, path: str) -> HostState:
         """What an app's host says of itself; where it cannot be asked, `why` says so."""
+        ...
+
+    async def fetch(self, host: str, path: str, sha256: str, into: Path, bytes_max: int) -> int | Refusal:
+        """The size of a host's file, once all of it lies at `into`; a refusal where it has another hash, or is not."""
         ...
 
     async def check(

@@ -95,6 +95,11 @@ class Recovering:
         except Exception:
             log.exception("call %s could not be asked about", found.call.call_id)
             return
+        if ticket is None and found.call.tool.startswith("deploy_"):
+            log.warning(
+                "the deployment %s of %s cannot be gone on with: its app or its caller is not configured as it was",
+                found.call.call_id, found.call.principal,
+            )  # fmt: skip
         if ticket is not None and ticket.tool.deploys:
             report = partial(self._live.report, ticket.call.call_id)
             self._live.start(ticket, self._line.collect(ticket, self._line.deploys.go_on(ticket, report)))

@@ -81,7 +81,7 @@ def build_catalog(
         *shell_tools(inventory, bounds),
         *reading_file_tools(inventory, bounds),
         *changing_file_tools(inventory, bounds),
-        *deploy_tools(apps, bounds),
+        *deploy_tools(apps, inventory.hosts, bounds),
     )
     tools = (*host_tools(), *call_tools([tool.name for tool in acting], bounds), *acting)
     return Catalog(tools, Surroundings(inventory.hosts, cwd_of, home_of), bounds.total_chars_max)

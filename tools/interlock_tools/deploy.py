@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 
 from interlock_tools.apps import SERVICE_ACTIONS, App
@@ -28,11 +29,14 @@ _CONTROLS = Hints(read_only=False, destructive=True, idempotent=False, open_worl
 _APP_NAMES = ("application", "app_name", "project", "name")
 
 
-def deploy_tools(apps: Sequence[App], limits: FieldLimits) -> tuple[Tool, ...]:
-    """deploy_release, deploy_status, deploy_rollback, deploy_service; none where no app can be named."""
+def deploy_tools(apps: Sequence[App], hosts: tuple[str, ...], limits: FieldLimits) -> tuple[Tool, ...]:
+    """deploy_release, deploy_status, deploy_rollback, deploy_service; none where no app can be named.
+
+    `hosts`: on which an artifact may lie.
+    """
     if not apps:
         return ()
-    found = [_deploy_release(apps, limits), _deploy_status(apps, limits), _deploy_rollback(apps, limits)]
+    found = [_deploy_release(apps, hosts, limits), _deploy_status(apps, limits), _deploy_rollback(apps, limits)]
     if services_of(apps):
         found.append(_deploy_service(apps, limits))
     return tuple(found)
@@ -62,10 +66,20 @@ def _shared_fields(limits: FieldLimits, *, intent: bool = True) -> tuple[Field, 
 # ── deploy_release, deploy_rollback ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _deploy_release(apps: Sequence[App], limits: FieldLimits) -> Tool:
+def _deploy_release(apps: Sequence[App], hosts: tuple[str, ...], limits: FieldLimits) -> Tool:
+    whence = ("server", *hosts)
     fields = (
         _app_field(apps),
-        text("artifact", "Name in the artifacts folder.", "file", "archive", "package", form=Form.LINE, chars_max=400),
+        text(
+            "artifact",
+            "Name, or path on a host.",
+            "file",
+            "archive",
+            "package",
+            form=Form.LINE,
+            chars_max=400,
+        ),
+        choice("artifact_host", "Where it lies.", whence, "from_host", default="server", published=fits_inline(whence)),
         text("artifact_call", "Or: call whose stdout it is.", "from_call", form=Form.ID, chars_max=64),
         text("sha256", "It must have.", "checksum", "digest", "expected_sha256", form=Form.SHA256, chars_max=80),
         _release_field("Its name; default: from the hash."),
@@ -82,9 +96,20 @@ def _review_release(arguments: Arguments) -> Fault | None:
     if bool(artifact) == bool(call):
         kind = ArgumentInvalid if artifact else ArgumentMissing
         return Fault(kind, "artifact", "either artifact or artifact_call says what is shipped")
+    if artifact and arguments["artifact_host"] != "server":
+        return _review_on_host(arguments) or _review_name(arguments)
     if artifact and (artifact.startswith("/") or ".." in artifact.split("/") or "\\" in artifact):
         return Fault(ArgumentInvalid, "artifact", "a path below the server's artifacts folder is expected")
     return _review_name(arguments)
+
+
+def _review_on_host(arguments: Arguments) -> Fault | None:
+    path: str = arguments["artifact"]
+    if not path.startswith("/") or path != posixpath.normpath(path) or "\0" in path:
+        return Fault(ArgumentInvalid, "artifact", "an absolute path on that host is expected, without . and ..")
+    if not arguments["sha256"]:
+        return Fault(ArgumentMissing, "sha256", "what lies on a host is named by its hash too: sha256sum")
+    return None
 
 
 def _review_name(arguments: Arguments) -> Fault | None:
@@ -101,6 +126,7 @@ def _plan_release(arguments: Arguments) -> Plan:
         release=arguments["release"],
         artifact=arguments["artifact"],
         artifact_call=arguments["artifact_call"],
+        artifact_host="" if arguments["artifact_host"] == "server" else arguments["artifact_host"],
         sha256=arguments["sha256"],
     )
 

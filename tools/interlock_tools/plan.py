@@ -134,6 +134,7 @@ class Deploy:
     release: str = ""
     artifact: str = ""
     artifact_call: str = ""
+    artifact_host: str = ""
     sha256: str = ""
 
 

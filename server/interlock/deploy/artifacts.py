@@ -1,7 +1,8 @@
 """Artifacts: what may be shipped, found by name, with its SHA-256 and size; and where its bytes lie. It sends nothing.
 
-They come from the operator's folder, or are what an earlier call printed. A folder is packed into one archive whose
-bytes depend on nothing but its content. Nothing outside of the folder is ever read, wherever a link there leads.
+They come from the operator's folder or from a host, or are what an earlier call printed. A folder is packed into one
+archive whose bytes depend on nothing but its content. Of this machine nothing outside of the folder is ever read,
+wherever a link there leads.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from interlock.ports import Hosts
 from interlock.spool import Spool
 from interlock_tools.closest import suggestions
 from interlock_tools.errors import ArgumentInvalid, Recovery, Refusal, StaleState
@@ -63,7 +65,23 @@ class Artifacts:
             return StaleState(path="sha256", reason=reason, allowed=(found.sha256,), recovery=Recovery.ask(because))
         return found
 
+    async def fetched(self, plan: Deploy, hosts: Hosts) -> Artifact | Refusal:
+        """The artifact that lies on a host, brought here. It is the one whose hash was named, or a refusal."""
+        self._packed.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = self._place_of(plan)
+        size = await hosts.fetch(plan.artifact_host, plan.artifact, plan.sha256, place, ARTIFACT_BYTES_MAX)
+        if isinstance(size, Refusal):
+            return size
+        self._forget_old()
+        return await self.find(plan)
+
+    def _place_of(self, plan: Deploy) -> Path:
+        return self._packed / f"{plan.sha256}.fetched"
+
     def _find(self, plan: Deploy) -> Artifact | Refusal:
+        if plan.artifact_host:
+            place, name = self._place_of(plan), Path(plan.artifact).name
+            return self._of_file(place, name) if place.is_file() else Artifact(name, plan.sha256, 0)
         if plan.artifact_call:
             path = self._spool.path(plan.artifact_call, "stdout")
             if path is None or not path.is_file() or path.stat().st_size >= self._spool.bytes_max:
@@ -155,7 +173,8 @@ class Artifacts:
         return Artifact(Path(name).name, sha256, place.stat().st_size)
 
     def _forget_old(self) -> None:
-        kept = sorted(self._packed.glob("*.tar"), key=lambda entry: entry.stat().st_mtime, reverse=True)
+        places = [*self._packed.glob("*.tar"), *self._packed.glob("*.fetched")]
+        kept = sorted(places, key=lambda entry: entry.stat().st_mtime, reverse=True)
         for old in kept[PACKED_KEPT_MAX:]:
             old.unlink(missing_ok=True)
 

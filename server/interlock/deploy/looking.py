@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from interlock.deploy.artifacts import Artifacts
+from interlock.deploy.ports import DeployStore
+from interlock.deploy.returning import rollback_of
 from interlock.deploy.standing import for_mode, misplaced, reached, strictest
 from interlock.entry import Entry
 from interlock.guard import Guard
@@ -33,9 +35,7 @@ from interlock_tools.plan import Deploy
 from interlock_tools.planning import (
     at_once_percent,
     effects_on,
-    previous_release,
     release_rollout,
-    rollback_rollout,
     service_rollout,
 )
 from interlock_tools.rollout import HostState, Rollout
@@ -50,6 +50,7 @@ class Looking:
     entry: Entry
     guard: Guard
     store: Store
+    deployments: DeployStore
     hosts: Hosts
     artifacts: Artifacts
     clock: Callable[[], float]
@@ -78,6 +79,9 @@ class Looking:
             effects = await self._effects(app, rollout, known)
             if isinstance(effects, Refusal):
                 return effects
+            source = await self._source(plan, call)
+            if isinstance(source, Refusal):
+                return source
             seen.update(hosts=len(effects), inferred=sum(len(found.inferred) for found in effects.values()))
         with trail.step(Step.DECIDE) as seen:
             reached = {host: facts for host, facts in known.items() if isinstance(facts, HostFacts)}
@@ -85,6 +89,8 @@ class Looking:
             decisions = [
                 self.guard.decide(principal, reached[host], call, found, situation) for host, found in effects.items()
             ]
+            if source is not None:
+                decisions.append(self.guard.decide(principal, *source, self.entry.situation()))
             decision = for_mode(together(decisions), call)
             seen.update(verdict=decision.verdict.value, rules=list(decision.rule_ids))
         units = [cost_units(found, reached[host]) for host, found in effects.items()]
@@ -133,6 +139,17 @@ class Looking:
                 self.entry.learn(facts)
         return dict(zip(wanted, found, strict=True))
 
+    async def _source(self, plan: Deploy, call: Call) -> tuple[HostFacts, Call, Effects] | Refusal | None:
+        """The host that an artifact is read from, and what that means there; None where it lies here."""
+        if not plan.artifact_host:
+            return None
+        facts = await self.hosts.facts(plan.artifact_host)
+        if isinstance(facts, Refusal):
+            return facts
+        reads = Effects(inferred=(Effect(EffectKind.READ, plan.artifact, "deploy_release"),))
+        placed = await self.guard.placed(reads, facts)
+        return placed if isinstance(placed, Refusal) else (facts, call, placed)
+
     async def states(self, app: App, known: Mapping[str, HostFacts | Refusal]) -> tuple[HostState, ...]:
         """What each host says of the app."""
 
@@ -162,7 +179,7 @@ class Looking:
         if refused is not None:
             return refused
         if plan.action == "rollback":
-            return self._rollback(app, plan, states)
+            return await rollback_of(app, plan.release, states, self.deployments)
         if plan.artifact_call and not await self._is_own(plan.artifact_call, call.principal):
             return ArgumentInvalid(path="artifact_call", reason="no call of this principal that succeeded has this id")
         artifact = await self.artifacts.find(plan)
@@ -181,18 +198,6 @@ class Looking:
     async def _is_own(self, call_id: str, principal: str) -> bool:
         row = await self.store.call(call_id)
         return row is not None and row.principal == principal and row.state.value == "succeeded"
-
-    def _rollback(self, app: App, plan: Deploy, states: tuple[HostState, ...]) -> Rollout | Refusal:
-        reached = [state for state in states if not state.why]
-        earlier = [name for state in reached if (name := previous_release(state))]
-        release = plan.release or (max(set(earlier), key=earlier.count) if earlier else "")
-        everywhere = [kept.release for kept in reached[0].kept if all(state.release(kept.release) for state in reached)]
-        if release and release in everywhere:
-            return rollback_rollout(app, release, states)
-        look = Recovery.use("deploy_status", {"app": app.name}, "It lists the releases that each host keeps.")
-        what = f"{release} is not kept on every host" if release else "there is no release before the live one"
-        allowed = tuple(name for name in everywhere if name != reached[0].live)
-        return StaleState(path="release", reason=f"{what}; nothing was changed", allowed=allowed, recovery=look)
 
     # ── effects and policy ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -105,6 +105,11 @@ class Deploys:
             return await self.views.unchanged(app, rollout)
         if rollout.action == "status":
             return await self.views.service_status(ticket.call, app, rollout)
+        if rollout.artifact is not None and not rollout.artifact.size:
+            artifact = await self.looking.artifacts.fetched(plan, self.looking.hosts)
+            if isinstance(artifact, Refusal):
+                return Executed({}, artifact, started=False)
+            rollout = replace(rollout, artifact=artifact)
         recorded: dict[str, Json] = {"rollout": rollout.to_json(), "app": _APPS.dump_python(app, mode="json")}
         call = ticket.call
         row = DeploymentRow(call.call_id, app.name, rollout.kind.value, rollout.release, call.principal, recorded)

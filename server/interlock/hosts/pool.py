@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncssh
@@ -21,6 +22,7 @@ from interlock.hosts.durable import DurableRun, Place, paths_moved
 from interlock.hosts.ending import Ended, end_call, look_for
 from interlock.hosts.facts import facts, surroundings
 from interlock.hosts.faults import Faulted
+from interlock.hosts.fetching import fetch_file
 from interlock.hosts.files import carry_out
 from interlock.hosts.filework import FileWork, collect_work
 from interlock.hosts.layers import ask_runner, land_layer, undo_run
@@ -122,6 +124,12 @@ class SshHosts:
         """What an app's host says of itself; where it cannot be asked, `why` says so."""
         found = await self._read(host, Kind.COMMAND, lambda link, live: look_at_app(link, live, path))
         return HostState(host, why=f"{found.code}: {found.message}") if isinstance(found, Refusal) else found
+
+    async def fetch(self, host: str, path: str, sha256: str, into: Path, bytes_max: int) -> int | Refusal:
+        """The size of a host's file, once all of it lies at `into`; a refusal where it has another hash, or is not."""
+        return await self._read(
+            host, Kind.FILES, lambda link, live: fetch_file(link, live, path, sha256, into, bytes_max)
+        )
 
     async def check(
         self, host: str, checks: Sequence[Check], exit_code: int | None, wait_seconds: float | None = None

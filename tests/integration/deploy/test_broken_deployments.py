@@ -1,6 +1,7 @@
 """What goes wrong with a deployment, and is said: hosts go, disks fill, artifacts are not what they were."""
 
 import asyncio
+import hashlib
 import io
 import os
 import tarfile
@@ -269,6 +270,30 @@ async def test_what_an_earlier_call_printed_can_be_shipped(fleet: Fleet, tmp_pat
         assert (answer["state"], answer["result"]["plan"]["artifact"]["bytes"]) == ("succeeded", 11), answer
         other = await shop.call("deploy_release", **{**sent, "artifact_call": "c_" + "0" * 32})
         assert other["error"]["code"] == "ARGUMENT_INVALID"
+
+
+async def test_what_lies_on_a_host_is_shipped_by_its_hash_where_policy_lets_it_be_read(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    built = fleet[1].root / "built.bin"
+    built.write_bytes(b"built there\n")
+    digest = hashlib.sha256(b"built there\n").hexdigest()
+    async with open_shop(config_of(tmp_path, fleet), fleet) as shop:
+        there = {"artifact_host": "web2", "sha256": digest, "release": "r1"}
+        unnamed = await shop.ship("/srv/built.bin", artifact_host="web2")
+        other = await shop.ship("/srv/built.bin", **{**there, "sha256": "1" * 64})
+        secret = await shop.ship("/etc/shadow", **there, wait_seconds=0)
+        missing = await shop.ship("/srv/nothing.bin", **there)
+        codes = [answer["error"]["code"] for answer in (unnamed, other, missing)]
+        assert codes == ["ARGUMENT_MISSING", "STALE_STATE", "PATH_INVALID"]
+        assert (secret["state"], "base.secret" in secret["error"]["rules"]) == ("awaiting_approval", True)
+        assert not any((host.root / "shop").exists() for host in fleet)
+        answer = await shop.ship("/srv/built.bin", **there)
+        assert answer["result"]["outcome"] == "taken_back"  # it has no page that is healthy
+        checked = [step for step in await shop.app.store.steps(answer["call_id"]) if step.step == "place"]
+        assert [step.state for step in checked] == ["done"] * 3
+        assert not list((tmp_path / "state/artifacts").glob(".*"))
+    built.unlink()
 
 
 # ── people ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -77,6 +77,10 @@ async def test_a_rollback_goes_to_the_release_before_or_to_a_named_one_that_is_k
         assert pages(fleet) == ["two"] * 3
         named = await shop.call("deploy_rollback", app="shop", release="r1", intent="the first", wait_seconds=60)
         assert (named["state"], pages(fleet)) == ("succeeded", ["one"] * 3)
+        again = await shop.ship("three", release="r3")  # it was kept: nothing is sent
+        assert again["state"] == "succeeded"
+        back = await shop.call("deploy_rollback", app="shop", intent="what was live before", wait_seconds=60)
+        assert back["result"]["release"] == "r1"
         gone = await shop.call("deploy_rollback", app="shop", release="r9", intent="never was", wait_seconds=60)
         assert (gone["error"]["code"], gone["error"]["recovery"]["tool"]) == ("STALE_STATE", "deploy_status")
         assert set(gone["error"]["allowed"]) == {"r2", "r3"}
