@@ -16,8 +16,11 @@ from importlib.util import find_spec
 import pytest
 from hypothesis import settings
 
-# Under nohup, what the tests start would inherit that a hang-up is ignored, and some of them hang up.
+# Under nohup, or as a shell's job in the background, what the tests start would inherit that a hang-up or an interrupt
+# is ignored, and some of them hang up and interrupt.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A shared machine is slow now and then, and CI repeats what it found: new examples are sought by developers' runs.
 settings.register_profile("default", deadline=None)

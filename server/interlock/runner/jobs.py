@@ -11,7 +11,6 @@ from interlock.runner.putting import put_work, take_upload
 from interlock.runner.recording import require_run
 from interlock.runner.releases import do_app
 from interlock.runner.rundirs import RunFault, run_dir
-from interlock.runner.services import SERVICE_UNIT, SERVICE_VERBS, control_service, plain_unit
 from interlock.runner.settling import discard_run, land_run, sweep_runs, undo_run
 from interlock.runner.supervise import leave_helper
 from interlock.runner.working import see_job_through
@@ -82,14 +81,6 @@ def _expire(place: str, head: Head, body: bytes) -> Answered:
     return expire_runs(place, head), b""
 
 
-def _services(place: str, head: Head, body: bytes) -> Answered:
-    del place, body
-    verb, unit = head.get("verb"), head.get("unit")
-    if verb not in SERVICE_VERBS or not isinstance(unit, str) or not SERVICE_UNIT.fullmatch(unit):
-        raise RunFault("bad_request", "a verb of %s, and the name of one service" % ", ".join(SERVICE_VERBS))
-    return control_service(verb, plain_unit(unit)), b""
-
-
 def _sweep(place: str, head: Head, body: bytes) -> Answered:
     del head, body
     return sweep_runs(place), b""
@@ -103,7 +94,7 @@ def _app(place: str, head: Head, body: bytes) -> Answered:
 JOBS: Dict[str, Callable[[str, Head, bytes], Answered]] = {
     "land": _land, "undo": _undo, "discard": _discard, "changes": _changes,
     "upload": _upload, "put": _put_ready, "diff": _diff, "expire": _expire, "sweep": _sweep,
-    "services": _services, "app": _app,
+    "app": _app,
 }  # fmt: skip
 
 # What of a job nobody has to wait for.

@@ -1,7 +1,6 @@
 """Declared services from inside a room: through the supervisor and the host's manager, or not at all."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -96,12 +95,3 @@ def test_in_a_staged_run_that_changes_nothing_it_comes_at_the_end(
     failed = contained(helper(), run + "-f", f"service {unit} stop; exit 1", level="staged", services=[unit])
     assert asked(work) == ["start"]
     assert failed["end"]["services"] == [{"verb": "stop", "unit": unit}]
-
-
-def test_a_service_can_be_asked_for_by_the_server_itself(helper: Helpers, work: Path, unit: str) -> None:
-    one = helper()
-    told = one.ask("services", verb="status", unit=unit)
-    assert (told["code"], told["said"]) == (0, f"{unit} was asked: status\n")
-    assert one.ask("services", verb="mask", unit=unit)["fault"] == "bad_request"
-    assert one.ask("services", verb="start", unit="../x")["fault"] == "bad_request"
-    assert one.ask("services", verb="start", unit=f"no-such-{time.monotonic_ns()}")["code"] == 1
