@@ -22,6 +22,7 @@ from interlock.deploy.records import StepRow
 from interlock_tools.call import Json
 
 BIG_BYTES = 200 * 1024 * 1024
+PIECE_BYTES = 1024 * 1024
 ROUNDS = 3
 BARE_RUNS = 20
 BATCH = 5
@@ -40,6 +41,13 @@ def memory_kib(name: str) -> int:
     """What this process, the server, holds in memory (VmRSS), or held at most (VmHWM)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith(name)))
+
+
+def fill(path: Path) -> None:
+    """A large file, of which this process, the server too, never holds more than a piece."""
+    with path.open("wb") as file:
+        for _ in range(BIG_BYTES // PIECE_BYTES):
+            file.write(os.urandom(PIECE_BYTES))
 
 
 def forget_peak() -> None:
@@ -123,7 +131,7 @@ async def big_figures(folder: Path, fleet: Fleet, host: Host) -> dict[str, float
         forget_peak()
         for number in range(ROUNDS):
             big = folder / f"artifacts/big{number}"
-            big.write_bytes(os.urandom(BIG_BYTES))
+            fill(big)
             await shop.call("deploy_release", app="shop", artifact=big.name, intent="look", mode="preview")
             _, answer = await timed_upload(shop, big.name)
             steps = await shop.app.store.steps(answer["call_id"])
