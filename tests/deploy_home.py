@@ -127,6 +127,27 @@ async def open_shop(
         yield Shop(app, fleet)
 
 
+async def ship_first(config: Path, fleet: Fleet) -> None:
+    """The first release, r1, is live and serves `one`; `two` and `sick`, which fails its check, lie ready."""
+    write_artifact(config.parent, "two")
+    write_artifact(config.parent, "sick", healthy=False)
+    async with open_shop(config, fleet) as shop:
+        assert (await shop.ship("one", release="r1"))["state"] == "succeeded"
+
+
+@asynccontextmanager
+async def open_midway(
+    config: Path, fleet: Fleet, step: str, moment: str
+) -> AsyncIterator[tuple[Shop, asyncio.Task[dict[str, Json]], str]]:
+    """A server that ships `two` as r2 and is at this moment of web1's step: the shop, its shipping, and the call."""
+    come = asyncio.Event()
+    async with open_shop(config, fleet, at(step, "web1", moment, come.set)) as shop:
+        shipping = asyncio.create_task(shop.ship("two", release="r2"))
+        await asyncio.wait_for(come.wait(), 30)
+        (call_id,) = shop.app.live.running()
+        yield shop, shipping, call_id
+
+
 def pages(fleet: Fleet) -> list[str]:
     """The first line that each host serves."""
     return [host.get("/")[1].splitlines()[0] for host in fleet]

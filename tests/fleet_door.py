@@ -70,7 +70,7 @@ class Door:
             while session.poll() is None and time.monotonic() < until:
                 for pid in (one for one in descendants(session.pid) if name_of(one).startswith("sshd")):
                     send(pid, signal.SIGKILL)
-                time.sleep(0.005)
+                time.sleep(0.005)  # a process of another says nothing of its children: they are looked at again
 
     def see_off(self) -> None:
         """Wait for the ends of all sessions; whoever calls this has ended their sshd."""

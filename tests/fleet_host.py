@@ -222,4 +222,4 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = START_
     while not condition():
         if time.monotonic() > until:
             raise TimeoutError(f"{what} was waited for {seconds:.0f} seconds")
-        time.sleep(0.01)
+        time.sleep(0.01)  # nobody tells when it holds

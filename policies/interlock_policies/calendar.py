@@ -6,16 +6,14 @@ that clock is set forward, a minute that it skips never comes; on the day on whi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from interlock_tools.apps import Freeze, Window
 
-AHEAD_DAYS_MAX = 14
 NO_REASON = "a freeze"
 _DAY = timedelta(days=1)
-_MINUTE = timedelta(minutes=1)
 
 
 class _Machine(tzinfo):
@@ -74,37 +72,3 @@ def frozen(freezes: Sequence[Freeze], now: datetime) -> str:
         if date.fromisoformat(freeze.first) <= today <= date.fromisoformat(freeze.last):
             return freeze.reason or NO_REASON
     return ""
-
-
-def next_open(windows: Sequence[Window], now: datetime) -> datetime | None:
-    """When the next window begins after `now` (local, aware), in its time zone; None within AHEAD_DAYS_MAX days.
-
-    Windows that touch are one: where the second follows on the first, nothing begins. A window whose beginning is
-    skipped by a change of the clock begins right after that change.
-    """
-    zone = now.tzinfo
-    # Moments are compared as UTC: within one time zone Python compares what the wall shows, which may come twice.
-    start = now.astimezone(UTC)
-    for ahead in range(AHEAD_DAYS_MAX + 1):
-        for moment in _moments(windows, now.date() + ahead * _DAY, zone):
-            after = start < moment <= start + AHEAD_DAYS_MAX * _DAY
-            if after and _open(windows, moment, zone) and not _open(windows, moment - _MINUTE, zone):
-                return moment.astimezone(zone)
-    return None
-
-
-def _open(windows: Sequence[Window], moment: datetime, zone: tzinfo | None) -> bool:
-    return in_window(windows, moment.astimezone(zone))
-
-
-def _moments(windows: Sequence[Window], day: date, zone: tzinfo | None) -> Iterator[datetime]:
-    """The moments (UTC) of a day at which a window could begin, in their order."""
-    midnight = datetime.combine(day, time(), zone)
-    first, end = midnight.astimezone(UTC), (midnight + _DAY).astimezone(UTC)
-    if end - first == _DAY:
-        # Nothing sets the clock on this day, so what the wall shows is how long the day has lasted.
-        yield from (first + minute * _MINUTE for minute in sorted({window.first_minute for window in windows}))
-        return
-    while first < end:
-        yield first
-        first += _MINUTE

@@ -20,6 +20,7 @@ from interlock.ticket import Ticket
 from interlock.trail import Trail
 from interlock_policies.facts import Decision, Level, Verdict
 from interlock_tools.call import Call
+from interlock_tools.deploy import is_deployment
 from interlock_tools.effects import Effects
 from interlock_tools.envelope import Envelope
 from interlock_tools.errors import (
@@ -241,8 +242,8 @@ class Approvals:
         call = await self._line.store.call(row.call_id)
         if call is None:
             return
-        is_fleet = call.tool.startswith("deploy_")  # its hosts are asked when it is planned again
-        if not is_fleet and isinstance(await self._line.hosts.facts(call.host), Refusal):
+        # The hosts of a deployment are asked when it is planned again.
+        if not is_deployment(call.tool) and isinstance(await self._line.hosts.facts(call.host), Refusal):
             return
         ticket = await self._take(row)
         if ticket is not None:

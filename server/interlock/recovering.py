@@ -22,6 +22,7 @@ from interlock.ticket import Ticket
 from interlock.trail import Trail
 from interlock_policies.facts import Decision, HostFacts, Verdict
 from interlock_tools.call import Call
+from interlock_tools.deploy import is_deployment
 from interlock_tools.effects import Effects
 from interlock_tools.errors import Cancelled, Refusal
 from interlock_tools.plan import WORK_PLANS, CommitLayer, RunCommand, UndoRun
@@ -79,7 +80,7 @@ class Recovering:
 
         A deployment may have left its fleet half way: its hosts are asked often, for as long as it takes.
         """
-        call_id, most = call.call_id, FLEET_SECONDS_MAX if call.tool.startswith("deploy_") else AGAIN_SECONDS_MAX
+        call_id, most = call.call_id, FLEET_SECONDS_MAX if is_deployment(call.tool) else AGAIN_SECONDS_MAX
         now, (due, pause) = time.monotonic(), self._pauses.get(call_id, (0.0, AGAIN_SECONDS))
         if now < due:
             return False
@@ -95,7 +96,7 @@ class Recovering:
         except Exception:
             log.exception("call %s could not be asked about", found.call.call_id)
             return
-        if ticket is None and found.call.tool.startswith("deploy_"):
+        if ticket is None and is_deployment(found.call.tool):
             log.warning(
                 "the deployment %s of %s cannot be gone on with: its app or its caller is not configured as it was",
                 found.call.call_id, found.call.principal,

@@ -22,6 +22,7 @@ from interlock_tools.shared import (
 from interlock_tools.tool import READS, Arguments, Hints, Tool
 from interlock_tools.values import Fault
 
+FAMILY = "deploy_"
 RELEASE_CHARS_MAX = 64
 DEPLOY_SECONDS = 1_800
 _SHIPS = Hints(read_only=False, destructive=True, idempotent=True, open_world=False)
@@ -40,6 +41,11 @@ def deploy_tools(apps: Sequence[App], hosts: tuple[str, ...], limits: FieldLimit
     if services_of(apps):
         found.append(_deploy_service(apps, limits))
     return tuple(found)
+
+
+def is_deployment(tool: str) -> bool:
+    """Whether a call of this tool is one of this family: its place is an app, and no host."""
+    return tool.startswith(FAMILY)
 
 
 def services_of(apps: Sequence[App]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from interlock.cli.asking import as_json, ask, with_config
 from interlock.cli.ending import NO, Ending, typed
 
 RELEASES_SHOWN_MAX = 5
+ALLOWED_SHOWN_MAX = 5
 
 
 @click.group()
@@ -117,7 +118,10 @@ def plan(app: str, artifact: str, release: str, principal: str, in_json: bool, c
     elif not found["error"]:
         _print_plan(found["result"])
     if found["error"]:
-        raise Ending(NO, typed(found["error"]["code"], one_line(found["error"]["message"], 1_000)))
+        error = found["error"]
+        near = ", ".join(error["allowed"][:ALLOWED_SHOWN_MAX])
+        hint = one_line(f"there is {near}", 400) if near else ""
+        raise Ending(NO, typed(error["code"], one_line(error["message"], 600), hint))
 
 
 def _print_plan(result: Mapping[str, Any]) -> None:

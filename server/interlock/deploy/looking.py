@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from interlock.deploy.artifacts import Artifacts
 from interlock.deploy.ports import DeployStore
 from interlock.deploy.returning import rollback_of
-from interlock.deploy.standing import for_mode, misplaced, reached, strictest
+from interlock.deploy.standing import contained, for_mode, misplaced, reached, strictest
 from interlock.entry import Entry
 from interlock.guard import Guard
 from interlock.ports import Hosts, Request, Store
@@ -17,7 +17,7 @@ from interlock.ticket import Ticket
 from interlock.trail import Step, Trail
 from interlock_policies.calendar import frozen, in_window, local_time
 from interlock_policies.cost import cost_units, fleet_units
-from interlock_policies.facts import Fleet, HostFacts, Level, Situation, Verdict
+from interlock_policies.facts import Fleet, HostFacts, Situation, Verdict
 from interlock_policies.together import together
 from interlock_tools.apps import App
 from interlock_tools.call import Call, Mode
@@ -72,7 +72,7 @@ class Looking:
         if app is None:
             return AppUnknown(path="app", reason="it is not configured any more")
         with trail.step(Step.ANALYSE) as seen:
-            known = await self._facts(app, plan)
+            known = await self.facts(app, plan.host)
             rollout = await self._rollout(app, plan, call, known)
             if isinstance(rollout, Refusal):
                 return rollout
@@ -105,7 +105,7 @@ class Looking:
             decision,
             trail,
             validity,
-            level=Level.CONFINED,
+            level=contained(app),
             asks_first=decision.verdict is Verdict.ASK and call.mode is Mode.APPLY,
             rollout=rollout,
             units=fleet_units(units, at_once_percent(app, rollout) if rollout is not None else 0),
@@ -130,9 +130,9 @@ class Looking:
         checks = having[0].checks if len(having) == 1 else ()
         return replace(having[0], hosts=hosts, checks=checks)
 
-    async def _facts(self, app: App, plan: Deploy) -> dict[str, HostFacts | Refusal]:
-        """What is known of each host of the app, or why it cannot be asked."""
-        wanted = [plan.host] if plan.host else list(app.hosts)
+    async def facts(self, app: App, host: str = "") -> dict[str, HostFacts | Refusal]:
+        """What is known of each host of the app, or of this one alone, or why it cannot be asked."""
+        wanted = [host] if host else list(app.hosts)
         found = await asyncio.gather(*(self.hosts.facts(host) for host in wanted))
         for facts in found:
             if isinstance(facts, HostFacts):
@@ -210,13 +210,13 @@ class Looking:
             meant = {host: reads for host, facts in known.items() if isinstance(facts, HostFacts)}
         else:
             meant = {plan.host: Effects(inferred=effects_on(app, rollout, plan)) for plan in rollout.hosts}
+        asked = [(host, facts) for host in meant if isinstance(facts := known[host], HostFacts)]
+        placed = await asyncio.gather(*(self.guard.placed(meant[host], facts) for host, facts in asked))
         found: dict[str, Effects] = {}
-        for host, effects in meant.items():
-            facts = known[host]
-            placed = await self.guard.placed(effects, facts) if isinstance(facts, HostFacts) else facts
-            if isinstance(placed, Refusal):
-                return placed
-            found[host] = placed
+        for (host, _), effects in zip(asked, placed, strict=True):
+            if isinstance(effects, Refusal):
+                return effects
+            found[host] = effects
         return found or HostUnreachable(reason="none of the app's hosts can be reached; nothing was changed")
 
     def _situation(self, app: App, rollout: Rollout | None) -> Situation:
@@ -235,4 +235,4 @@ class Looking:
             frozen=frozen(app.freezes, moment),
             in_window=in_window(app.windows, moment),
         )
-        return replace(now, fleet=fleet, containment=Level.CONFINED)
+        return replace(now, fleet=fleet, containment=contained(app))

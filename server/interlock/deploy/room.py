@@ -23,7 +23,7 @@ from interlock.deploy.records import DeploymentRow
 from interlock.deploy.steps import Steps
 from interlock.deploy.telling import is_live, is_settled, result_of, sentence_of
 from interlock.deploy.views import Views
-from interlock.hosts.cancelling import see_through, taken
+from interlock.hosts.cancelling import ended, see_through, taken
 from interlock.ports import LEFT, SHUTDOWN, Executed, Measured, Progress, Request
 from interlock.records import NotAdmitted
 from interlock.ticket import Ticket
@@ -45,11 +45,6 @@ from interlock_tools.errors import (
 )
 from interlock_tools.plan import Deploy
 from interlock_tools.rollout import Kind, StepName, rollout_from_json
-
-
-def _digest(ticket: Ticket) -> str:
-    return ticket.rollout.digest if ticket.rollout is not None else ""
-
 
 log = logging.getLogger("interlock")
 
@@ -148,7 +143,7 @@ class Deploys:
         """To its end. A fault of our own ends nothing: it stays on record as it is, and is gone on with."""
         try:
             return await self._driven(ticket, deployment, row)
-        except Exception as fault:
+        except Exception as fault:  # settled as failed it would leave a fleet half way, and nobody would go on with it
             log.exception("the deployment %s broke inside, and is gone on with", row.call_id)
             rows = await self.store.steps(row.call_id)
             result = result_of(deployment.rollout, rows, "unknown", self.clock() - row.created)
@@ -197,7 +192,7 @@ class Deploys:
             why = Cancelled(reason=f"by {taken(cancelled)}")
         drive.stop(why)
         walk.cancel("the deployment, which is taken back")
-        await _ended(walk)
+        await ended(walk, *_GOES_ON)
         return drive.progress.refusal or why
 
     async def _service_ended(self, deployment: Deployment, row: DeploymentRow, why: Refusal | None) -> Executed:
@@ -245,6 +240,10 @@ class Deploys:
         return Executed(await self.views.status(app), None, started=True)
 
 
+def _digest(ticket: Ticket) -> str:
+    return ticket.rollout.digest if ticket.rollout is not None else ""
+
+
 def _left_out(result: Mapping[str, Json]) -> tuple[str, ...]:
     """What is said of hosts that a deployment left out: they have what they had before."""
     return tuple(
@@ -274,18 +273,5 @@ def _report(progress: Progress | None) -> Callable[[str], Coroutine[Any, Any, No
 async def _seen_through(work: Coroutine[Any, Any, Progressed]) -> Progressed:
     """The work to its end, whoever gives up waiting for it; a server that stops leaves it on record as it is."""
     task = asyncio.ensure_future(work)
-    await _ended(task)
+    await ended(task, *_GOES_ON)
     return task.result()
-
-
-async def _ended(task: asyncio.Task[Progressed]) -> None:
-    """Return once the task has ended, whoever gives up waiting for it. Raises where the server stops."""
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as cancelled:
-            if any(word in cancelled.args for word in _GOES_ON):
-                task.cancel(LEFT)
-                await asyncio.wait({task})
-                raise
-            taken(cancelled)

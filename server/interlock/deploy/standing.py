@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from interlock_policies.facts import Decision, HostFacts, Verdict
+from interlock_policies.facts import Decision, HostFacts, Level, Verdict
 from interlock_tools.apps import App
 from interlock_tools.call import Call, Mode
 from interlock_tools.errors import ConcurrencyLimited, HostUnreachable, Recovery, Refusal, StaleState
@@ -19,6 +19,12 @@ def for_mode(decision: Decision, call: Call) -> Decision:
     if call.mode is Mode.PREVIEW and decision.verdict is Verdict.ASK:
         return replace(decision, verdict=Verdict.ALLOW)
     return decision
+
+
+def contained(app: App) -> Level:
+    """How the hooks of a release run, as far as that holds for all of them."""
+    hooks = [hook for hook in (app.prepare, app.activate, app.after) if hook is not None]
+    return min((Level[hook.containment.upper()] for hook in hooks), default=Level.CONFINED)
 
 
 def reached(app: App, states: tuple[HostState, ...]) -> Refusal | None:

@@ -30,9 +30,7 @@ from interlock_tools.errors import (
     VerificationFailed,
     refusal_codes,
 )
-from interlock_tools.plan import (
-    AppPlan,
-)
+from interlock_tools.plan import AppPlan
 from interlock_tools.rollout import BACK_STEPS, HostPlan, StepName
 from interlock_tools.service_words import health_check
 

@@ -80,9 +80,7 @@ class Views:
 
     async def status(self, app: App) -> dict[str, Json]:
         """What is live on each host, what is kept, whether it is healthy, and a roll-out that is under way."""
-        hosts = self.looking.hosts
-        facts = dict(zip(app.hosts, await asyncio.gather(*map(hosts.facts, app.hosts)), strict=True))
-        states = await self.looking.states(app, facts)
+        states = await self.looking.states(app, await self.looking.facts(app))
         reached = [state.host for state in states if not state.why and state.live]
         checks = await self.checked(app, reached)
         rows = await self.store.deployments(app.name, 10)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from interlock.ports import LEFT
+
 Result = TypeVar("Result")
 UNNAMED = "its caller"
 
@@ -25,6 +27,22 @@ class Interrupted(Exception):
         super().__init__(by)
         self.by = by
         self.fault = fault
+
+
+async def ended(task: asyncio.Task[Result], *leaving: str) -> None:
+    """Return once the task has ended, whoever gives up waiting for it meanwhile.
+
+    Who cancels with one of the words `leaving` only stops following it: it is left to go on, and that is raised.
+    """
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as cancelled:
+            if any(word in cancelled.args for word in leaving):
+                task.cancel(LEFT)
+                await asyncio.wait({task})
+                raise
+            taken(cancelled)
 
 
 async def see_through(work: Awaitable[Result]) -> tuple[Result, str]:

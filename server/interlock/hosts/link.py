@@ -153,12 +153,14 @@ class Link:
     async def own_outpost(self, live: Live) -> AsyncIterator[Outpost]:
         """A runner that nobody else uses, for as long as the context lasts: what streams keeps no request waiting.
 
-        Raises as `outpost`, and NoRunner.
+        Raises Faulted, and asyncssh.ChannelOpenError where the host has no session free.
         """
         async with self.gate.enter():
-            outpost = await open_outpost(
-                live.connection, runner_exec(self.host.become), self._limits.connect_timeout_seconds, self._hellos
-            )
+            exec_, seconds = runner_exec(self.host.become), self._limits.connect_timeout_seconds
+            try:
+                outpost = await open_outpost(live.connection, exec_, seconds, self._hellos)
+            except NoRunner as fault:
+                raise unreachable(f"the runner did not start again: {fault}") from None
             try:
                 yield outpost
             finally:

@@ -171,6 +171,7 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
                 ready.set_result(int(said["have"]))
 
         asked = asyncio.ensure_future(self.follow("stream", head, b"", heard))
+        asked.add_done_callback(_look_at_result)
         try:
             await _first(asked, ready)
             have = size if asked.done() else ready.result()
@@ -250,6 +251,12 @@ class Outpost(asyncssh.SSHClientSession[bytes]):
         """Send raw bytes: the program itself, before the first request."""
         if self._chan is not None:
             self._chan.write(data)
+
+
+def _look_at_result(task: asyncio.Task[Reply]) -> None:
+    """A request that ends because its stream broke is told once, by whoever streamed."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _first(*awaited: asyncio.Future[Any]) -> None:

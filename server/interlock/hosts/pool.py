@@ -15,7 +15,7 @@ import asyncssh
 from interlock.hosts.apps import ArtifactOf, change_app, look_at_app, unheard
 from interlock.hosts.attempts import Attempts, Work
 from interlock.hosts.breaker import Breakers, BreakerStore, Kind
-from interlock.hosts.cancelling import taken
+from interlock.hosts.cancelling import ended, taken
 from interlock.hosts.checks import WAIT_SECONDS, measure
 from interlock.hosts.diagnose import Finding, diagnose
 from interlock.hosts.durable import DurableRun, Place, paths_moved
@@ -324,14 +324,7 @@ async def _to_its_end(work: Coroutine[Any, Any, Executed]) -> Executed:
     Only a server that stops leaves it: whoever goes on with it sends it again.
     """
     task = asyncio.ensure_future(work)
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as cancelled:
-            if LEFT in cancelled.args:
-                task.cancel(LEFT)
-                raise
-            taken(cancelled)
+    await ended(task, LEFT)
     return task.result()
 
 

@@ -208,7 +208,7 @@ def _locked(app: AppFolder) -> Iterator[None]:
         while not _is_taken(lock):
             if time.monotonic() > until:
                 raise RunFault("busy", "another step of a deployment still works in %s: ask again" % app.real)
-            time.sleep(LOCK_LOOK_SECONDS)
+            time.sleep(LOCK_LOOK_SECONDS)  # a lock that is waited for in the kernel has no end to the wait
         yield
     finally:
         os.close(lock)

@@ -9,6 +9,7 @@ chain too, so that a step that was taken out of the record is missed.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -118,33 +119,15 @@ def _found(tx: Tx, call_id: str) -> sqlite3.Row:
 
 def deployment_row(row: sqlite3.Row) -> DeploymentRow:
     """A deployment, read back."""
-    return DeploymentRow(
-        call_id=row["call_id"],
-        app=row["app"],
-        kind=row["kind"],
-        release=row["release"],
-        principal=row["principal"],
-        plan=json.loads(row["plan"]),
-        fence=row["fence"],
-        phase=row["phase"],
-        code=row["code"],
-        reason=row["reason"],
-        created=row["created"],
-        ended=row["ended"],
-        outcome=row["outcome"],
-        result=json.loads(row["result"] or "{}"),
-    )
+    return DeploymentRow(**_plain(row, DeploymentRow, "plan", "result"))
 
 
 def step_row(row: sqlite3.Row) -> StepRow:
     """A step, read back."""
-    return StepRow(
-        call_id=row["call_id"],
-        host=row["host"],
-        step=row["step"],
-        attempt=row["attempt"],
-        state=row["state"],
-        began=row["began"],
-        ended=row["ended"],
-        detail=json.loads(row["detail"] or "{}"),
-    )
+    return StepRow(**_plain(row, StepRow, "detail"))
+
+
+def _plain(row: sqlite3.Row, kind: type[DeploymentRow | StepRow], *objects: str) -> dict[str, Any]:
+    """The columns that are the fields of this kind; `objects` are JSON ("" = an empty one)."""
+    plain = {field.name: row[field.name] for field in dataclasses.fields(kind)}
+    return plain | {name: json.loads(plain[name] or "{}") for name in objects}

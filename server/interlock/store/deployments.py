@@ -57,10 +57,6 @@ class Deployments(Keeping):
         rows = await self._read("deployments_page", app=storable(app), limit=min(max(1, limit), PAGE_CALLS_MAX))
         return [deploying.deployment_row(row) for row in rows]
 
-    async def open_deployments(self, limit: int = PAGE_CALLS_MAX) -> Sequence[DeploymentRow]:
-        """Those that have not ended, oldest first."""
-        return [deploying.deployment_row(row) for row in await self._read("deployments_unended", limit=limit)]
-
     async def steps(self, call_id: str) -> Sequence[StepRow]:
         """The steps of a deployment in the order in which they began."""
         return [deploying.step_row(row) for row in await self._read("steps_of", call_id=storable(call_id))]

@@ -310,9 +310,6 @@ SELECT * FROM deploy_steps WHERE call_id = :call_id ORDER BY place LIMIT 20000
 -- name: deployments_page
 SELECT * FROM deployments WHERE (:app = '' OR app = :app) ORDER BY created DESC LIMIT :limit
 
--- name: deployments_unended
-SELECT * FROM deployments WHERE phase <> 'ended' ORDER BY created LIMIT :limit
-
 -- name: prune_steps
 DELETE FROM deploy_steps WHERE call_id = :call_id
 

@@ -10,7 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from deploy_home import Shop, at, config_of, kept, live, open_shop, pages, states, tidy, write_artifact
+from deploy_home import (
+    Shop,
+    at,
+    config_of,
+    kept,
+    live,
+    open_midway,
+    open_shop,
+    pages,
+    ship_first,
+    states,
+    tidy,
+    write_artifact,
+)
 from fleet import Fleet, needs_fleet
 from interlock.ports import SHUTDOWN
 from sshd import needs_openssh
@@ -57,9 +70,7 @@ async def test_a_host_that_goes_after_its_switch_is_unknown_until_it_is_back_and
     fleet: Fleet, tmp_path: Path
 ) -> None:
     config = config_of(tmp_path, fleet)
-    write_artifact(tmp_path, "two")
-    async with open_shop(config, fleet) as shop:
-        await shop.ship("one", release="r1")
+    await ship_first(config, fleet)
     async with open_shop(config, fleet, at("switch", "web2", "end", fleet[1].stop)) as shop:
         answer = await shop.ship("two", release="r2")
         assert (answer["state"], answer["error"]["code"]) == ("unknown", "OUTCOME_UNKNOWN")
@@ -167,14 +178,8 @@ async def test_another_servers_deployment_is_not_run_over(fleet: Fleet, tmp_path
 
 async def test_who_cancels_has_all_of_it_taken_back(fleet: Fleet, tmp_path: Path) -> None:
     config = config_of(tmp_path, fleet)
-    write_artifact(tmp_path, "two")
-    async with open_shop(config, fleet) as shop:
-        await shop.ship("one", release="r1")
-    halfway = asyncio.Event()
-    async with open_shop(config, fleet, at("check", "web1", "end", halfway.set)) as shop:
-        shipping = asyncio.create_task(shop.ship("two", release="r2"))
-        await asyncio.wait_for(halfway.wait(), 30)
-        (call_id,) = shop.app.live.running()
+    await ship_first(config, fleet)
+    async with open_midway(config, fleet, "check", "end") as (shop, shipping, call_id):
         cancelled = await shop.call("call_cancel", call_id=call_id)
         assert cancelled["ok"]
         answer = await shipping
@@ -195,14 +200,9 @@ async def test_a_deployment_that_is_out_of_time_is_taken_back_and_its_hook_is_en
 
 async def test_a_server_that_is_stopped_in_good_order_leaves_it_to_the_next_one(fleet: Fleet, tmp_path: Path) -> None:
     config = config_of(tmp_path, fleet, more='on_restart = "continue"')
-    write_artifact(tmp_path, "two")
-    async with open_shop(config, fleet) as shop:
-        await shop.ship("one", release="r1")
-    halfway = asyncio.Event()
-    async with open_shop(config, fleet, at("check", "web1", "end", halfway.set)) as shop:
-        shipping = asyncio.create_task(shop.ship("two", release="r2"))
-        await asyncio.wait_for(halfway.wait(), 30)
-        (call_id,) = shop.app.live.running()
+    await ship_first(config, fleet)
+    async with open_midway(config, fleet, "check", "end") as (_, shipping, call_id):
+        pass  # it is stopped here
     stopped = await shipping
     assert stopped["state"] in ("unknown", "running"), (stopped, SHUTDOWN)
     async with open_shop(config, fleet) as shop:

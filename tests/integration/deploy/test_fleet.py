@@ -84,7 +84,7 @@ def test_what_one_host_writes_is_on_its_own_disk(fleet: Fleet) -> None:
         "/etc/service/of-web1",
         "/var/log/of-web1",
         "/tmp/of-web1",
-        "/root/of-web1",
+        f"{Path.home()}/of-web1",
         "/run/of-web1",
     ):
         assert fleet[0].run(["mkdir", place]).returncode == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import killed_deployment
-from deploy_home import config_of, kept, live, open_shop, pages, tidy, write_artifact
+from deploy_home import config_of, kept, live, open_shop, pages, ship_first, tidy
 from fleet import Fleet, needs_fleet, running_fleet
 from interlock_tools.rollout import StepName
 from sshd import needs_openssh
@@ -49,10 +49,7 @@ def _tidied(pair: Fleet) -> Iterator[None]:
 async def first_release(folder: Path, fleet: Fleet, on_restart: str) -> Path:
     """The shop with its first release live, and its configuration."""
     config = config_of(folder, fleet, more=f'on_restart = "{on_restart}"', tables=HOOKS)
-    write_artifact(folder, "two")
-    write_artifact(folder, "sick", healthy=False)
-    async with open_shop(config, fleet) as shop:
-        assert (await shop.ship("one", release="r1"))["state"] == "succeeded"
+    await ship_first(config, fleet)
     for host in fleet:
         (host.root / "seen/steps").unlink()
     return config
@@ -77,8 +74,13 @@ def twice(fleet: Fleet) -> list[str]:
     return found
 
 
-async def ended(config: Path, fleet: Fleet) -> dict:
-    """The end of the deployment after a restart; the record still verifies, and the app is free again."""
+async def ended(folder: Path, fleet: Fleet, on_restart: str, artifact: str, step: str, host: str, moment: str) -> dict:
+    """The end, after a restart, of a deployment whose server was killed there.
+
+    Nothing was done twice on any host, the record still verifies, and the app is free again.
+    """
+    config = await first_release(folder, fleet, on_restart)
+    kill_at(config, artifact, step, host, moment)
     async with open_shop(config, fleet) as shop:
         row = next(row for row in await shop.app.store.deployments("shop") if row.release == "r2")
         answer = await shop.settled(row.call_id)
@@ -86,6 +88,7 @@ async def ended(config: Path, fleet: Fleet) -> dict:
         assert (await shop.app.store.verify_chain()).ok
         after = await shop.ship("one", release="r1", mode="preview")  # the app is free again
         assert after["state"] == "succeeded"
+    assert not twice(fleet)
     return answer
 
 
@@ -94,9 +97,7 @@ async def ended(config: Path, fleet: Fleet) -> dict:
 async def test_a_killed_server_takes_the_app_back_where_the_app_says_so(
     pair: Fleet, tmp_path: Path, step: str, moment: str
 ) -> None:
-    config = await first_release(tmp_path, pair, "take_back")
-    kill_at(config, "two", step, "web1", moment)
-    answer = await ended(config, pair)
+    answer = await ended(tmp_path, pair, "take_back", "two", step, "web1", moment)
     if step in ("prune", "free"):  # all of it was live and healthy
         assert (answer["state"], pages(pair)) == ("succeeded", ["two"] * 2)
         assert [live(host) for host in pair] == ["r2"] * 2
@@ -104,7 +105,6 @@ async def test_a_killed_server_takes_the_app_back_where_the_app_says_so(
         assert (answer["state"], answer["result"]["outcome"]) == ("cancelled", "taken_back")
         assert pages(pair) == ["one"] * 2
         assert [(live(host), kept(host)) for host in pair] == [("r1", {"r1"})] * 2
-    assert not twice(pair)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -112,13 +112,10 @@ async def test_a_killed_server_takes_the_app_back_where_the_app_says_so(
 async def test_a_killed_server_goes_on_where_the_app_says_so(
     pair: Fleet, tmp_path: Path, step: str, moment: str
 ) -> None:
-    config = await first_release(tmp_path, pair, "continue")
-    kill_at(config, "two", step, "web2", moment)
-    answer = await ended(config, pair)
+    answer = await ended(tmp_path, pair, "continue", "two", step, "web2", moment)
     assert (answer["state"], answer["result"]["outcome"]) == ("succeeded", "live"), answer
     assert pages(pair) == ["two"] * 2
     assert [(live(host), kept(host)) for host in pair] == [("r2", {"r1", "r2"})] * 2
-    assert not twice(pair)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -126,13 +123,10 @@ async def test_a_killed_server_goes_on_where_the_app_says_so(
 async def test_a_server_killed_while_it_takes_back_goes_on_taking_back(
     pair: Fleet, tmp_path: Path, step: str, moment: str
 ) -> None:
-    config = await first_release(tmp_path, pair, "continue")
-    kill_at(config, "sick", step, "web1", moment)
-    answer = await ended(config, pair)
+    answer = await ended(tmp_path, pair, "continue", "sick", step, "web1", moment)
     assert (answer["error"]["code"], answer["result"]["outcome"]) == ("VERIFICATION_FAILED", "taken_back")
     assert pages(pair) == ["one"] * 2
     assert [(live(host), kept(host)) for host in pair] == [("r1", {"r1"})] * 2
-    assert not twice(pair)
 
 
 def test_the_table_has_every_step() -> None:

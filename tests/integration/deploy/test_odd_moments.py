@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from deploy_home import at, config_of, kept, live, open_shop, pages, states, tidy, write_artifact
+from deploy_home import (
+    at,
+    config_of,
+    kept,
+    live,
+    open_midway,
+    open_shop,
+    pages,
+    ship_first,
+    states,
+    tidy,
+    write_artifact,
+)
 from fleet import Fleet, needs_fleet
 from fleet_host import wait_for
 from interlock.app import open_app
@@ -29,24 +41,13 @@ def _tidied(fleet: Fleet) -> Iterator[None]:
     tidy(fleet)
 
 
-async def first(config: Path, fleet: Fleet) -> None:
-    write_artifact(config.parent, "two")
-    write_artifact(config.parent, "sick", healthy=False)
-    async with open_shop(config, fleet) as shop:
-        assert (await shop.ship("one", release="r1"))["state"] == "succeeded"
-
-
 @pytest.mark.parametrize("step", ["prune", "free"])
 async def test_what_is_live_and_healthy_is_not_taken_back_by_a_late_cancel(
     fleet: Fleet, tmp_path: Path, step: str
 ) -> None:
     config = config_of(tmp_path, fleet)
-    await first(config, fleet)
-    late = asyncio.Event()
-    async with open_shop(config, fleet, at(step, "web1", "begin", late.set)) as shop:
-        shipping = asyncio.create_task(shop.ship("two", release="r2"))
-        await asyncio.wait_for(late.wait(), 30)
-        (call_id,) = shop.app.live.running()
+    await ship_first(config, fleet)
+    async with open_midway(config, fleet, step, "begin") as (shop, shipping, call_id):
         await shop.call("call_cancel", call_id=call_id)
         answer = await shipping
         assert (answer["state"], answer["result"]["outcome"]) == ("succeeded", "live")
@@ -67,7 +68,7 @@ async def test_a_release_that_reached_no_host_is_no_success(fleet: Fleet, tmp_pa
 
 async def test_where_the_canary_is_left_out_another_host_is_the_canary(fleet: Fleet, tmp_path: Path) -> None:
     config = config_of(tmp_path, fleet, more=SKIP)
-    await first(config, fleet)
+    await ship_first(config, fleet)
     async with open_shop(config, fleet, at("claim", "web1", "begin", fleet[0].stop)) as shop:
         answer = await shop.ship("sick", release="r2")
         assert states(answer) == {"web1": "untouched", "web2": "taken_back", "web3": "untouched"}
@@ -81,7 +82,7 @@ async def test_what_a_person_switched_meanwhile_is_left_to_them_and_the_app_is_f
     fleet: Fleet, tmp_path: Path
 ) -> None:
     config = config_of(tmp_path, fleet)
-    await first(config, fleet)
+    await ship_first(config, fleet)
     async with open_shop(config, fleet) as shop:
         await shop.ship("two", release="r2")
 
@@ -102,14 +103,10 @@ async def test_a_hook_that_still_runs_is_ended_before_its_host_is_taken_back(fle
     words = "echo begin $INTERLOCK_RELEASE >> log; [ $INTERLOCK_RELEASE = r1 ] || sleep 5; echo end >> log"
     hook = f'[apps.shop.hooks.activate]\nargv = ["/bin/sh", "-c", "cd uploads && {{ {words}; }}"]\n'
     config = config_of(tmp_path, fleet, more='shared = ["uploads"]', tables=hook)
-    await first(config, fleet)
-    begun = asyncio.Event()
-    async with open_shop(config, fleet, at("activate", "web1", "on record", begun.set)) as shop:
-        shipping = asyncio.create_task(shop.ship("two", release="r2"))
-        await asyncio.wait_for(begun.wait(), 30)
+    await ship_first(config, fleet)
+    async with open_midway(config, fleet, "activate", "on record") as (shop, shipping, call_id):
         log = fleet[0].root / "shop/shared/uploads/log"
         await asyncio.to_thread(wait_for, lambda: "begin r2" in log.read_text(), "the hook")
-        (call_id,) = shop.app.live.running()
         await shop.call("call_cancel", call_id=call_id)
         answer = await shipping
         assert answer["result"]["outcome"] == "taken_back"
@@ -140,7 +137,7 @@ async def test_a_service_action_whose_host_reboots_ends_as_failed_once_the_host_
     fleet: Fleet, tmp_path: Path
 ) -> None:
     config = config_of(tmp_path, fleet)
-    await first(config, fleet)
+    await ship_first(config, fleet)
     dies = at("service", "web1", "on record", lambda: threading.Timer(0.25, fleet[0].stop).start())
     async with open_shop(config, fleet, dies) as shop:
         asked = {"service": "nginx", "action": "restart", "intent": "restart it", "wait_seconds": 60}
@@ -170,11 +167,8 @@ async def test_the_kill_switch_holds_back_the_next_batch_and_what_was_begun_is_t
     fleet: Fleet, tmp_path: Path
 ) -> None:
     config = config_of(tmp_path, fleet, tables="[apps.shop.hooks.after]\nargv = ['/bin/sleep', '1']\n")
-    await first(config, fleet)
-    canary = asyncio.Event()
-    async with open_shop(config, fleet, at("check", "web1", "end", canary.set)) as shop:
-        shipping = asyncio.create_task(shop.ship("two", release="r2"))
-        await asyncio.wait_for(canary.wait(), 30)
+    await ship_first(config, fleet)
+    async with open_midway(config, fleet, "check", "end") as (shop, shipping, _):
         await shop.app.store.stop("host:web3", "mira", "it burns", time.time())
         answer = await shipping
         assert (answer["error"]["code"], answer["result"]["outcome"]) == ("STOPPED", "taken_back")
@@ -185,7 +179,7 @@ async def test_a_deployment_that_cannot_end_is_given_up_by_a_person(fleet: Fleet
     from interlock.admin import Admin
 
     config = config_of(tmp_path, fleet)
-    await first(config, fleet)
+    await ship_first(config, fleet)
     async with open_shop(config, fleet, at("switch", "web2", "end", fleet[1].stop)) as shop:
         answer = await shop.ship("two", release="r2")
         assert answer["state"] == "unknown"

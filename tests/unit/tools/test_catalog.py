@@ -215,5 +215,4 @@ def test_lint_finds_what_is_too_much_together() -> None:
     assert lint_all([GOOD, GOOD])[0].text == "two tools have this name"
     many = [replace(GOOD, name=f"tool_{n}") for n in range(21)]
     assert [problem.text for problem in lint_all(many)] == ["21 tools; clients work best with at most 20"]
-    heavy = [replace(GOOD, name=f"tool_{n}", description="d" * 1_000) for n in range(20)]
-    assert len(lint_all(heavy)) == 1
+    assert len(lint_all([replace(tool, description="d" * 1_000) for tool in many])) == 2
