@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import killed_deployment
 from fleet import Fleet, toml
 from fleet_host import Host
 from interlock.app import App, open_app
@@ -146,6 +150,16 @@ async def open_midway(
         await asyncio.wait_for(come.wait(), 30)
         (call_id,) = shop.app.live.running()
         yield shop, shipping, call_id
+
+
+def kill_server(config: Path, app: str, artifact: str, step: str, host: str, moment: str) -> None:
+    """A server of its own ships this as r2, and is killed at this moment."""
+    command = [sys.executable, killed_deployment.__file__, str(config), app, artifact, "r2", step, host, moment]
+    done = subprocess.run(
+        command, cwd=Path(killed_deployment.__file__).parent, capture_output=True, text=True, timeout=WAIT_SECONDS,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2_000:]
 
 
 def pages(fleet: Fleet) -> list[str]:

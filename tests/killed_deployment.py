@@ -1,4 +1,4 @@
-"""A server that is killed in a deployment: `killed_deployment.py CONFIG ARTIFACT RELEASE STEP HOST MOMENT`."""
+"""A server that is killed in a deployment: `killed_deployment.py CONFIG APP ARTIFACT RELEASE STEP HOST MOMENT`."""
 
 import asyncio
 import os
@@ -12,16 +12,16 @@ from interlock.ports import Request
 from interlock_tools.rollout import StepName
 
 
-async def main(config: Path, artifact: str, release: str, where: tuple[str, str, str]) -> None:
+async def main(config: Path, app_name: str, artifact: str, release: str, where: tuple[str, str, str]) -> None:
     def on_step(step: StepName, host: str, moment: str) -> None:
         if (step.value, host, moment) == where:
             os.kill(os.getpid(), signal.SIGKILL)
 
     async with open_app(load(config), on_deploy_step=on_step) as app:
-        asked = {"app": "shop", "artifact": artifact, "release": release, "intent": "ship it", "wait_seconds": 60}
+        asked = {"app": app_name, "artifact": artifact, "release": release, "intent": "ship it", "wait_seconds": 60}
         await app.front.call(Request("agent", "session", "deploy_release", asked))
 
 
 if __name__ == "__main__":
-    step, host, moment = sys.argv[4:7]
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], (step, host, moment)))
+    config, app_name, artifact, release, step, host, moment = sys.argv[1:]
+    asyncio.run(main(Path(config), app_name, artifact, release, (step, host, moment)))

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from interlock.answers import Answers
 from interlock.approvals import Approvals
 from interlock.authorize import Authority
-from interlock.config.references import secret_values
+from interlock.config.references import held_secrets, secret_values
 from interlock.deploy.artifacts import Artifacts
 from interlock.deploy.looking import Looking
+from interlock.deploy.proposing import Proposing
+from interlock.deploy.rendering import Rendering
 from interlock.deploy.room import Deploys
 from interlock.deploy.steps import OnStep as OnDeployStep
 from interlock.deploy.steps import Steps
@@ -170,7 +172,8 @@ async def _build(
     analyser = Analyser(shfmt=Shfmt(find_shfmt()), cache_entries_max=ANALYSES_KEPT_MAX)
     guard = Guard(engine, analyser, hosts, settings.limits.command_chars_max)
     entry = Entry(settings, store, hosts, redactor, clock, policy.alarm)
-    looking = Looking(entry, guard, store, store, hosts, artifacts, clock)
+    rendering = Rendering(artifacts, held_secrets(settings))
+    looking = Looking(entry, guard, hosts, Proposing(store, store, hosts, artifacts, rendering), clock)
     steps = Steps(store, hosts, authority, lambda: guard.engine.version, clock, redactor, on_deploy_step)
     deploys = Deploys(looking, store, steps, Views(looking, store, steps), redactor, clock)
     line = Line(entry, guard, store, hosts, authority, redactor, settings.limits, clock, deploys, on_step)

@@ -32,7 +32,7 @@ from interlock_tools.effects import Network
 from interlock_tools.envelope import Attempt, Envelope, Verified
 from interlock_tools.errors import Refusal
 from interlock_tools.plan import Plan
-from interlock_tools.rollout import HostState
+from interlock_tools.rollout import FileTexts, HostState
 
 LEFT = "left to go on"  # who cancels with this word only stops following a run: it goes on on its host
 SHUTDOWN = "Interlock is shutting down"
@@ -196,8 +196,15 @@ class Hosts(Protocol):
         """What a held layer would change, as text (redacted)."""
         ...
 
-    async def app_state(self, host: str, path: str) -> HostState:
-        """What an app's host says of itself; where it cannot be asked, `why` says so."""
+    async def app_state(self, host: str, path: str, targets: Sequence[str] | None = None) -> HostState:
+        """What an app's host says of itself; where it cannot be asked, `why` says so.
+
+        `targets`: of an app that is a set of files, places whose state is wanted beside those of the kept sets.
+        """
+        ...
+
+    async def file_texts(self, host: str, path: str, reals: Sequence[str], release: str) -> FileTexts | Refusal:
+        """The texts at these resolved paths, and those of a release ("" = of none) that is kept below `path`."""
         ...
 
     async def fetch(self, host: str, path: str, sha256: str, into: Path, bytes_max: int) -> int | Refusal:

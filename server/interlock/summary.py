@@ -45,6 +45,9 @@ def summary(ticket: Ticket, redactor: Redactor) -> str:
     rollout = ticket.rollout
     plan = (f"sha256 {rollout.digest}", *words_of(rollout)[:FLEET_SHOWN_MAX]) if rollout else ()
     shown += [f"plan: {_shown(redactor, line, 400)}" for line in plan]
+    shown += [f"diff: {_shown(redactor, line, 400)}" for line in ticket.diff[:DIFF_LINES_MAX]]
+    if len(ticket.diff) > DIFF_LINES_MAX:
+        shown.append(f"diff: … {len(ticket.diff) - DIFF_LINES_MAX} more lines: a preview of the same call shows them")
     # The rules' words are ours: nothing in them is a secret, however much it reads like one.
     shown += [f"rule: {visible(rule.id)}: {visible(rule.title, 600)}" for rule in ticket.decision.rules]
     shown += [f"{name}: {_shown(redactor, value, 200)}" for name, value in found]

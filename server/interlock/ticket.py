@@ -24,7 +24,8 @@ class Ticket:
     `decision` is on the whole call; `asks_first`: a human has to agree before anything of it runs, because a layer
     would not hold what they are asked about. `granted`: the approvals that were really given. `held`: the layer that
     this call lands or undoes. `landing`: its own layer, whose landing had begun when the server died. `rollout`: what a
-    deployment does on which hosts; `units` is its cost then, and `facts` are those of its strictest host.
+    deployment does on which hosts; `units` is its cost then, and `facts` are those of its strictest host. `diff`: what
+    it would change in files, line by line, where that is shown to somebody.
     """
 
     request: Request
@@ -47,6 +48,7 @@ class Ticket:
     held: LayerRow | None = None
     landing: LayerRow | None = None
     rollout: Rollout | None = None
+    diff: tuple[str, ...] = ()
     units: int = 0
 
     @property

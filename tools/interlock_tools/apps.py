@@ -8,12 +8,14 @@ from enum import StrEnum
 
 SERVICE_ACTIONS = ("start", "stop", "restart", "reload", "status")
 KEEP_DEFAULT = 5
+GIVEN_VALUES = ("app", "host")  # what every template may name
 
 
 class Strategy(StrEnum):
     """How a release reaches a host."""
 
     RELEASE = "release"  # releases side by side, switched by one atomic rename of a symbolic link
+    FILES = "files"  # files, each for a place of its own on the host, made from templates
 
 
 class ManagerKind(StrEnum):
@@ -105,6 +107,27 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSpec:
+    """One file of a set, or where both end with "/" a folder of them: `source` in the artifact, `target` on the host.
+
+    `mode` None and `owner` "" (user or user:group): those of what lies there, or for a new file 0644 and the login.
+    """
+
+    source: str
+    target: str
+    mode: int | None = None
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueLayer:
+    """Values that templates are filled with, for these hosts (none = for all). A later layer goes over an earlier."""
+
+    values: Mapping[str, str]
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class App:
     """One thing that can be deployed, as the operator configured it.
 
@@ -112,7 +135,8 @@ class App:
     holds `releases`, `shared` and the link `current`. `shared`: paths in a release that are kept across releases.
     `unpack` False: an archive is the release as it is. `unreachable`: what a host that cannot be reached before the
     switch means: fail or skip. `on_restart`: what becomes of a deployment that the server's death interrupted: continue
-    or take_back.
+    or take_back. `files`, `values` and `secrets` are of the strategy `files` alone; a secret is there by its reference:
+    its kind (env or file) and its name.
     """
 
     name: str
@@ -131,6 +155,9 @@ class App:
     after: Hook | None = None
     unreachable: str = "fail"
     on_restart: str = "take_back"
+    files: tuple[FileSpec, ...] = ()
+    values: tuple[ValueLayer, ...] = ()
+    secrets: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     timezone: str = ""
     windows: tuple[Window, ...] = ()
     freezes: tuple[Freeze, ...] = ()

@@ -175,6 +175,7 @@ class PlaceRelease:
     name: str
     shared: tuple[str, ...] = ()
     unpack: bool = True
+    private: bool = False  # for the login's user alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,20 @@ class SwitchRelease:
     place: AppPlace
     release: str
     expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class LandFiles:
+    """Let a release that is a set of files land where the release `expected` is live now, or with `back` return.
+
+    `files`: for each its target, where that really lies, and the state there before and after (SHA-256 or "absent").
+    """
+
+    place: AppPlace
+    release: str
+    expected: str
+    files: tuple[tuple[str, str, str, str], ...]
+    back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +225,7 @@ class FreeApp:
     place: AppPlace
 
 
-AppPlan = ClaimApp | UploadArtifact | PlaceRelease | SwitchRelease | PruneReleases | DropRelease | FreeApp
+AppPlan = ClaimApp | UploadArtifact | PlaceRelease | SwitchRelease | LandFiles | PruneReleases | DropRelease | FreeApp
 Plan = (
     RunCommand
     | ReadFile
@@ -228,4 +243,4 @@ Plan = (
 WorkPlan = WriteFile | EditFile | MoveFile | DeleteFile
 WORK_PLANS = (WriteFile, EditFile, MoveFile, DeleteFile)
 READING_PLANS = (ReadFile, ListFiles, SearchFiles)
-APP_PLANS = (ClaimApp, UploadArtifact, PlaceRelease, SwitchRelease, PruneReleases, DropRelease, FreeApp)
+APP_PLANS = (ClaimApp, UploadArtifact, PlaceRelease, SwitchRelease, LandFiles, PruneReleases, DropRelease, FreeApp)

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from interlock_tools.apps import App
 from interlock_tools.effects import Effect, EffectKind
-from interlock_tools.rollout import CLOSE_STEPS, Artifact, HostPlan, HostState, Kind, Rollout, StepName
+from interlock_tools.file_planning import file_effects, file_plans, file_words
+from interlock_tools.rollout import CLOSE_STEPS, Artifact, HostPlan, HostSet, HostState, Kind, Rollout, StepName
 
 
-def release_rollout(app: App, release: str, artifact: Artifact, states: Sequence[HostState]) -> Rollout:
-    """Ship the artifact as this release to every host that was reached; the others come as skipped."""
-    reached = [state for state in states if not state.why]
-    changing = [state for state in reached if state.live != release]
-    plans = tuple(_ships(app, release, state) for state in changing)
-    return _rollout(Kind.RELEASE, app, release, plans, states, artifact)
+def release_rollout(
+    app: App,
+    release: str,
+    artifact: Artifact,
+    states: Sequence[HostState],
+    sets: Mapping[str, HostSet] | None = None,
+) -> Rollout:
+    """Ship the artifact as this release to every host that was reached; the others come as skipped.
+
+    `sets`: where the app is a set of files, what each host is to have. A host whose files drifted is changed too.
+    """
+    plans = []
+    for state in states:
+        made = sets[state.host] if sets is not None and not state.why else None
+        files = file_plans(state, made.files) if made is not None else ()
+        if not state.why and (state.live != release or files):
+            plan = _ships(app, release, state)
+            plans.append(replace(plan, files=files, artifact=made.artifact if made is not None else None))
+    return _rollout(Kind.RELEASE, app, release, tuple(plans), states, artifact)
 
 
 def _ships(app: App, release: str, state: HostState) -> HostPlan:
@@ -34,12 +49,14 @@ def _dropped(app: App, release: str, state: HostState) -> tuple[str, ...]:
 
 def rollback_rollout(app: App, release: str, states: Sequence[HostState]) -> Rollout:
     """Back to a release that every reached host keeps."""
-    changing = [state for state in states if not state.why and state.live != release]
-    plans = tuple(
-        HostPlan(state.host, state.live, True, (StepName.CLAIM,), _switching(app), (StepName.FREE,))
-        for state in changing
-    )
-    return _rollout(Kind.ROLLBACK, app, release, plans, states, None)
+    plans = []
+    for state in states:
+        kept = None if state.why else state.release(release)
+        files = file_plans(state, kept.files) if kept is not None else ()
+        if not state.why and (state.live != release or files):
+            steps = (StepName.CLAIM,), _switching(app), (StepName.FREE,)
+            plans.append(HostPlan(state.host, state.live, True, *steps, files=files))
+    return _rollout(Kind.ROLLBACK, app, release, tuple(plans), states, None)
 
 
 def service_rollout(app: App, action: str, states: Sequence[HostState]) -> Rollout:
@@ -79,7 +96,8 @@ def _rollout(
     artifact: Artifact | None,
 ) -> Rollout:
     skipped = tuple((state.host, state.why) for state in states if state.why)
-    unchanged = tuple(state.host for state in states if not state.why and state.live == release and release)
+    changed = {plan.host for plan in plans}
+    unchanged = tuple(state.host for state in states if not state.why and state.host not in changed and release)
     batches, canary = batches_of(app, tuple(plan.host for plan in plans))
     return Rollout(kind, app.name, release, plans, batches, canary, artifact, "", skipped, unchanged)
 
@@ -124,6 +142,7 @@ def effects_on(app: App, rollout: Rollout, plan: HostPlan) -> tuple[Effect, ...]
     ]
     if not plan.has:
         found.append(Effect(EffectKind.WRITE, f"{app.path}/releases/{rollout.release}", by, recursive=True))
+    found += file_effects(plan, by)
     if app.shared:
         found.append(Effect(EffectKind.WRITE, f"{app.path}/shared", by, recursive=True))
     found += [Effect(EffectKind.DELETE, f"{app.path}/releases/{name}", by, recursive=True) for name in plan.drops]
@@ -156,6 +175,7 @@ def words_of(rollout: Rollout) -> tuple[str, ...]:
             change = f"{plan.before or '(nothing)'} → {what}" if rollout.release else what
             removed = f", removes {' '.join(plan.drops)}" if plan.drops else ""
             lines.append(f"{name}: {host}: {change}: {steps}{removed}")
+    lines += file_words(rollout)
     lines += [f"unchanged: {host}: it is live there" for host in rollout.unchanged]
     lines += [f"skipped: {host}: {why}" for host, why in rollout.skipped]
     return tuple(lines)

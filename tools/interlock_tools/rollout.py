@@ -10,10 +10,12 @@ back     claim_back → switch_back → activate_back → service_back → check
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from interlock_tools.call import Json, digest_of
+
+ABSENT = "absent"  # what lies at a target where nothing does
 
 
 class StepName(StrEnum):
@@ -49,6 +51,40 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class KeptFile:
+    """One file of a kept set. `sha256` "absent": nothing is to lie there. `secret`: its text is shown to nobody."""
+
+    sha256: str
+    mode: int | None = None
+    owner: str = ""
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """What lies at a target now: where that really is, the SHA-256 of a file, "absent", or what else is there."""
+
+    real: str
+    state: str
+    mode: int | None = None
+    owner: str = ""
+
+    def is_as(self, file: KeptFile) -> bool:
+        """Whether it is what this file is to be."""
+        mode_fits = file.mode is None or file.mode == self.mode
+        owner_fits = not file.owner or file.owner in (self.owner, self.owner.partition(":")[0])
+        return self.state == file.sha256 and (self.state == ABSENT or (mode_fits and owner_fits))
+
+
+@dataclass(frozen=True, slots=True)
+class FileTexts:
+    """Texts of files on a host, None where it is none or too long: by resolved path, and of a kept set by target."""
+
+    there: Mapping[str, str | None] = field(repr=False)
+    kept: Mapping[str, str | None] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class KeptRelease:
     """One release that a host keeps. `placed_at`: seconds since the epoch, by that host's clock."""
 
@@ -56,6 +92,7 @@ class KeptRelease:
     sha256: str = ""
     size: int = 0
     placed_at: float = 0.0
+    files: Mapping[str, KeptFile] = field(default_factory=dict)  # by target, where it is a set of files
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +106,7 @@ class HostState:
     kept: tuple[KeptRelease, ...] = ()
     holder: str = ""  # another deployment whose claim is still good there
     free_bytes: int = 0
+    found: Mapping[str, FoundFile] = field(default_factory=dict)  # by target, of an app that is a set of files
 
     def release(self, name: str) -> KeptRelease | None:
         """The kept release of this name."""
@@ -85,8 +123,37 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class HostSet:
+    """The set of files that one host is to have: as what it is sent, and each file by its target."""
+
+    artifact: Artifact
+    files: Mapping[str, KeptFile]
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlan:
+    """One file on one host: from `before` to `after`, each a SHA-256 or "absent". `real`: where it really lies."""
+
+    target: str
+    real: str
+    before: str
+    after: str
+    secret: bool = False
+
+    @property
+    def word(self) -> str:
+        """What becomes of it."""
+        if self.before == ABSENT:
+            return "create"
+        return "delete" if self.after == ABSENT else "modify"
+
+
+@dataclass(frozen=True, slots=True)
 class HostPlan:
-    """What one host goes through. `before`: the release that is live there ("" = none). `has`: it keeps the release."""
+    """What one host goes through. `before`: the release that is live there ("" = none). `has`: it keeps the release.
+
+    `files` and the host's own `artifact` are there where the app is a set of files.
+    """
 
     host: str
     before: str
@@ -95,6 +162,8 @@ class HostPlan:
     switch: tuple[StepName, ...]
     close: tuple[StepName, ...]
     drops: tuple[str, ...] = ()  # kept releases that go when it has succeeded
+    files: tuple[FilePlan, ...] = ()
+    artifact: Artifact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +202,7 @@ class Rollout:
             "app": self.app,
             "release": self.release,
             "action": self.action,
-            "artifact": None
-            if self.artifact is None
-            else {"name": self.artifact.name, "sha256": self.artifact.sha256, "bytes": self.artifact.size},
+            "artifact": _artifact_json(self.artifact),
             "canary": self.canary,
             "batches": [list(batch) for batch in self.batches],
             "hosts": [_plan_json(plan) for plan in self.hosts],
@@ -151,12 +218,36 @@ def _plan_json(plan: HostPlan) -> dict[str, Json]:
         "has": plan.has,
         "steps": [step.value for step in (*plan.stage, *plan.switch, *plan.close)],
         "drops": list(plan.drops),
+        **({"artifact": _artifact_json(plan.artifact)} if plan.artifact is not None else {}),
+        **({"files": [_file_json(file) for file in plan.files]} if plan.files else {}),
     }
+
+
+def _artifact_json(artifact: Artifact | None) -> Json:
+    return None if artifact is None else {"name": artifact.name, "sha256": artifact.sha256, "bytes": artifact.size}
+
+
+def _artifact_from_json(value: Json) -> Artifact | None:
+    return None if value is None else Artifact(value["name"], value["sha256"], int(value["bytes"]))
+
+
+def _file_json(file: FilePlan) -> Json:
+    return {
+        "target": file.target,
+        "real": file.real,
+        "before": file.before,
+        "after": file.after,
+        "secret": file.secret,
+    }
+
+
+def _file_from_json(value: Mapping[str, Json]) -> FilePlan:
+    target, real, before, after = (str(value[name]) for name in ("target", "real", "before", "after"))
+    return FilePlan(target, real, before, after, bool(value["secret"]))
 
 
 def rollout_from_json(value: Mapping[str, Json]) -> Rollout:
     """A recorded rollout as a value again. Raises KeyError, TypeError or ValueError where it is none."""
-    artifact = value["artifact"]
     return Rollout(
         kind=Kind(value["kind"]),
         app=str(value["app"]),
@@ -164,7 +255,7 @@ def rollout_from_json(value: Mapping[str, Json]) -> Rollout:
         hosts=tuple(_plan_from_json(plan) for plan in value["hosts"]),
         batches=tuple(tuple(str(name) for name in batch) for batch in value["batches"]),
         canary=bool(value["canary"]),
-        artifact=None if artifact is None else Artifact(artifact["name"], artifact["sha256"], int(artifact["bytes"])),
+        artifact=_artifact_from_json(value["artifact"]),
         action=str(value["action"]),
         skipped=tuple((str(entry["host"]), str(entry["why"])) for entry in value["skipped"]),
         unchanged=tuple(str(name) for name in value["unchanged"]),
@@ -194,4 +285,6 @@ def _plan_from_json(value: Mapping[str, Json]) -> HostPlan:
         switch=tuple(step for step in steps if step not in (*STAGE_STEPS, *CLOSE_STEPS)),
         close=tuple(step for step in steps if step in CLOSE_STEPS),
         drops=tuple(str(name) for name in value["drops"]),
+        files=tuple(_file_from_json(file) for file in value.get("files") or ()),
+        artifact=_artifact_from_json(value.get("artifact")),
     )

@@ -55,9 +55,12 @@ def _rows(app: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def _health(host: Mapping[str, Any]) -> str:
     if host.get("why"):
         return f"not reached: {host['why']}"
+    drifted = f"drifted: {', '.join(host['drifted'])}" if host.get("drifted") else ""
     if "healthy" not in host:
-        return ""
-    return "ok" if host["healthy"] else f"failed: {host['failed'][0]['check']}: {host['failed'][0]['detail']}"
+        return drifted
+    if not host["healthy"]:
+        return f"failed: {host['failed'][0]['check']}: {host['failed'][0]['detail']}"
+    return drifted or "ok"
 
 
 @deploy.command()
@@ -131,7 +134,7 @@ def _print_plan(result: Mapping[str, Any]) -> None:
         click.echo(one_line(f"{result['release']} is live everywhere: nothing would be done."))
         return
     words: Sequence[str] = result["words"]
-    for line in words:
+    for line in (*words, *result.get("diff", ())):
         click.echo(one_line(line, 1_000))
     asks = ", ".join(result["would_ask"])
     click.echo(one_line(f"A human would be asked first: {asks}." if asks else "No human would be asked."))

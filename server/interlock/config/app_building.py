@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from zoneinfo import available_timezones
 
+from interlock.config.app_files import build_files
 from interlock.config.app_forms import folder_fault, inside_fault, path_fault, program_fault, read_window
 from interlock.config.app_health import build_check, build_service
 from interlock.config.app_sections import HOSTS_MAX, AppSection, FreezeSection, HookSection
@@ -32,10 +33,12 @@ def build_apps(sections: Mapping[str, AppSection], sight: Sight, hosts: Mapping[
 def _app(name: str, section: AppSection, spot: Spot, hosts: Mapping[str, HostSettings]) -> App:
     service = build_service(section.service, spot.at("service")) if section.service else None
     checks = enumerate(section.checks)
+    path = _path(section.path, spot)
+    made = build_files(section, path, spot, hosts)
     return App(
         name=name,
         hosts=_hosts(section.hosts, spot, hosts),
-        path=_path(section.path, spot),
+        path=path,
         strategy=Strategy(section.strategy),
         service=service,
         checks=tuple(build_check(check, service, spot.at("checks", number)) for number, check in checks),
@@ -49,6 +52,9 @@ def _app(name: str, section: AppSection, spot: Spot, hosts: Mapping[str, HostSet
         after=_hook(section.hooks.after, spot.at("hooks", "after")),
         unreachable=section.unreachable,
         on_restart=section.on_restart,
+        files=made.files,
+        values=made.values,
+        secrets=made.secrets,
         timezone=section.timezone,
         windows=_windows(section.windows, spot),
         freezes=tuple(_freeze(freeze, spot.at("freezes", number)) for number, freeze in enumerate(section.freezes)),
@@ -139,22 +145,29 @@ def _check_timezones(apps: Mapping[str, App], sight: Sight) -> None:
 
 
 def _check_protected(apps: Mapping[str, App], sight: Sight, hosts: Mapping[str, HostSettings]) -> None:
-    """No app may lie where no tool may look: every release of it would be refused."""
+    """No app may lie or land where no tool may look: every release of it would be refused."""
     trees = {name: [normalised(tree) for tree in host.protected] for name, host in hosts.items()}
     for app in apps.values():
-        for host in app.hosts:
-            if any(is_within(app.path, tree) for tree in trees[host]):
+        for keys, place in _places(app):
+            host = next((host for host in app.hosts if any(is_within(place, tree) for tree in trees[host])), "")
+            if host:
                 message = f"on {host} it lies in a tree that is protected: no tool may read or change anything there"
                 hint = "move one of them; the folder of this file is protected on hosts that are this machine"
-                sight.problem(("apps", app.name, "path"), message, hint)
-                break
+                sight.problem(("apps", app.name, *keys), message, hint)
+
+
+def _places(app: App) -> list[tuple[tuple[str | int, ...], str]]:
+    """Every place on its hosts that an app has for itself, and the key that says so."""
+    targets = [(("files", number, "target"), file.target.rstrip("/")) for number, file in enumerate(app.files)]
+    return [(("path",), app.path), *targets]
 
 
 def _check_apart(apps: Mapping[str, App], sight: Sight) -> None:
-    """Two apps never share a folder of a host, nor does one lie inside the other: each would clean up the other's."""
+    """Two apps never share a place on a host, nor does one lie inside the other's: each would undo the other's."""
     for first, second in combinations(apps.values(), 2):
-        if not (is_within(first.path, second.path) or is_within(second.path, first.path)):
+        if not set(first.hosts) & set(second.hosts):
             continue
-        if set(first.hosts) & set(second.hosts):
-            message = f"it is the folder of the app {first.name} on the same host, or one lies inside the other"
-            sight.problem(("apps", second.name, "path"), message, "give each app a folder of its own")
+        for keys, place in _places(second):
+            if any(is_within(place, other) or is_within(other, place) for _, other in _places(first)):
+                message = f"it is a place of the app {first.name} on the same host, or one lies inside the other"
+                sight.problem(("apps", second.name, *keys), message, "give each app a place of its own")

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from interlock.config.references import Reference
 from interlock.config.section import Section
 from interlock_tools.apps import App, Batches, HealthCheck, Hook, Service
 
@@ -23,6 +24,8 @@ WINDOWS_MAX = 20
 FREEZES_MAX = 50
 SHARED_MAX = 50
 WORDS_MAX = 64
+FILES_MAX = 100
+VALUES_MAX = 500
 
 _COUNT = re.compile(r"[1-9][0-9]{0,2}|1000|(?:[1-9][0-9]?|100)%")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -59,6 +62,13 @@ def _day(value: object) -> str:
     raise PydanticCustomError("day", "a day of the calendar such as 2026-12-20")
 
 
+def _as_text(value: object) -> object:
+    """A value of TOML as it is written into a file: true and false as they are here, numbers in digits."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
 def _unit_alone(value: object) -> object:
     """`service = "nginx"` is short for a table with this unit."""
     if isinstance(value, (dict, Section)):
@@ -72,6 +82,7 @@ Line = Annotated[str, StringConstraints(max_length=4_096, pattern=r"^[^\x00-\x1f
 Argv = Annotated[list[Line], Field(min_length=1, max_length=WORDS_MAX)]
 Count = Annotated[str, BeforeValidator(_counted)]
 Day = Annotated[str, BeforeValidator(_day)]
+Values = dict[str, Annotated[str, BeforeValidator(_as_text), StringConstraints(max_length=16_384)]]
 
 
 class ServiceSection(Section):
@@ -173,6 +184,30 @@ class FreezeSection(Section):
     reason: Line = Field(default="", description="Why.")
 
 
+class FileSection(Section):
+    """One table [[apps.NAME.files]], of the strategy "files"."""
+
+    source: Line | None = Field(
+        default=None,
+        description='A file in the artifact, a template where it ends with ".tmpl"; or a folder, ending with "/". '
+        "Required.",
+    )
+    target: Line | None = Field(
+        default=None, description='Its place on the host, absolute; of a folder ending with "/". Required.'
+    )
+    mode: Line = Field(default="", description='Such as "0640"; empty: that of the file there, or 0644.')
+    owner: Line = Field(default="", description="user or user:group; empty: that of the file there, or the login's.")
+
+
+class HostValuesSection(Section):
+    """One table [[apps.NAME.host_values]], of the strategy "files"."""
+
+    hosts: list[Line] = Field(
+        default_factory=list, max_length=HOSTS_MAX, description="For these hosts, named as those of the app. Required."
+    )
+    values: Values = Field(default_factory=dict, max_length=VALUES_MAX, description="Go over those of the app.")
+
+
 class AppSection(Section):
     """The table [apps.NAME]."""
 
@@ -184,8 +219,10 @@ class AppSection(Section):
     path: Line | None = Field(
         default=None, description="Its folder on each host, absolute and at least two deep: /srv/shop. Required."
     )
-    strategy: Literal["release"] = Field(
-        default="release", description="How a release gets there: side by side, switched by one symbolic link."
+    strategy: Literal["release", "files"] = Field(
+        default="release",
+        description='How a release gets there. "release": side by side, switched by one symbolic link; "files": files '
+        "made from templates, each put in its own place.",
     )
     owner: Annotated[Line, StringConstraints(max_length=200)] = Field(
         default=_APP.owner, description="Who answers for it: a team, a person."
@@ -208,6 +245,23 @@ class AppSection(Section):
         default_factory=list,
         max_length=SHARED_MAX,
         description="Paths in a release that are kept across releases: uploads, log.",
+    )
+    files: list[FileSection] = Field(
+        default_factory=list, max_length=FILES_MAX, description='Of the strategy "files": what goes where.'
+    )
+    values: Values = Field(
+        default_factory=dict,
+        max_length=VALUES_MAX,
+        description="What {{ name }} in a template becomes: texts, numbers, true and false.",
+    )
+    host_values: list[HostValuesSection] = Field(
+        default_factory=list, max_length=VALUES_MAX, description="Other values on some hosts."
+    )
+    secrets: dict[str, Reference] = Field(
+        default_factory=dict,
+        max_length=VALUES_MAX,
+        description='Values that no record, log or approval ever shows, by reference: {env = "NAME"} or '
+        '{file = "path"}. They are read when the server starts.',
     )
     hooks: HooksSection = Field(default=HooksSection(), description="Programs of your own at moments of a release.")
     unreachable: Literal["fail", "skip"] = Field(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from interlock.config.app_building import build_apps
+from interlock.config.app_files import secrets_of, with_hidden
 from interlock.config.faults import Problem, did_you_mean
 from interlock.config.guarded import guarded
 from interlock.config.hosts import build_hosts
@@ -48,8 +49,8 @@ def build(shape: ConfigFile, path: Path, lines: Lines) -> tuple[Settings, list[P
     artifacts = [settings.artifacts_dir] if settings.artifacts_dir else []
     settings = guarded(settings, [*sight.sources, *artifacts])
     _check_protected(settings, sight)
-    settings = replace(settings, apps=build_apps(shape.apps, sight, settings.hosts))
-    return settings, sight.problems
+    apps = build_apps(shape.apps, sight, settings.hosts)
+    return replace(settings, apps=apps, hosts=with_hidden(settings.hosts, apps)), sight.problems
 
 
 def _check_protected(settings: Settings, sight: Sight) -> None:
@@ -168,6 +169,7 @@ def is_loopback(address: str) -> bool:
 
 
 def _redact(shape: ConfigFile, sight: Sight) -> tuple[SecretRef, ...]:
-    return tuple(
+    named = [
         sight.secret(reference, ("redact", "values", index)) for index, reference in enumerate(shape.redact.values)
-    )
+    ]
+    return tuple(dict.fromkeys([*named, *secrets_of(shape.apps, sight)]))

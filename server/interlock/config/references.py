@@ -104,3 +104,12 @@ def secret_values(settings: Settings, environ: Mapping[str, str] = os.environ) -
         if value:
             found.append(value)
     return tuple(dict.fromkeys(found))
+
+
+def held_secrets(settings: Settings, environ: Mapping[str, str] = os.environ) -> dict[tuple[str, str], str]:
+    """The secrets of the apps by their references, as they are now: these are the ones that are cut out of texts.
+
+    Raises OSError or ValueError, as `secret_value` does.
+    """
+    named = {reference for app in settings.apps.values() for reference in app.secrets.values()}
+    return {(kind, name): secret_value(SecretRef(kind, name), environ) for kind, name in named}

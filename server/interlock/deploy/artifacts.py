@@ -14,7 +14,7 @@ import os
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from interlock.ports import Hosts
@@ -29,6 +29,7 @@ ENTRIES_MAX = 200_000
 NAMES_SHOWN_MAX = 20
 NAMES_LOOKED_AT_MAX = 2_000
 PACKED_KEPT_MAX = 20
+SETS_KEPT_MAX = 2_000  # more than an app has hosts
 REMEMBERED_MAX = 1_000
 
 
@@ -64,6 +65,25 @@ class Artifacts:
             because = "Whoever built it says which of the two is right; it is not for an agent to choose."
             return StaleState(path="sha256", reason=reason, allowed=(found.sha256,), recovery=Recovery.ask(because))
         return found
+
+    def keep(self, data: bytes) -> Artifact:
+        """An artifact of these bytes, which the server itself made; it lies with the others for as long as it is used.
+
+        It is for this user alone: a set of files may hold secrets. Raises OSError.
+        """
+        made = Artifact("set.tar", hashlib.sha256(data).hexdigest(), len(data))
+        folder = self._packed / "sets"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = folder / f"{made.sha256}.tar"
+        if not place.is_file():
+            handle, temporary = tempfile.mkstemp(dir=folder, prefix=".new-")
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(temporary).rename(place)
+            _forget(folder.glob("*.tar"), SETS_KEPT_MAX)
+        place.touch()
+        self._places[made.sha256] = place
+        return made
 
     async def fetched(self, plan: Deploy, hosts: Hosts) -> Artifact | Refusal:
         """The artifact that lies on a host, brought here. It is the one whose hash was named, or a refusal."""
@@ -173,10 +193,13 @@ class Artifacts:
         return Artifact(Path(name).name, sha256, place.stat().st_size)
 
     def _forget_old(self) -> None:
-        places = [*self._packed.glob("*.tar"), *self._packed.glob("*.fetched")]
-        kept = sorted(places, key=lambda entry: entry.stat().st_mtime, reverse=True)
-        for old in kept[PACKED_KEPT_MAX:]:
-            old.unlink(missing_ok=True)
+        _forget((*self._packed.glob("*.tar"), *self._packed.glob("*.fetched")), PACKED_KEPT_MAX)
+
+
+def _forget(places: Iterable[Path], keep: int) -> None:
+    """Remove the oldest of these files beyond what is kept."""
+    for old in sorted(places, key=lambda entry: entry.stat().st_mtime, reverse=True)[keep:]:
+        old.unlink(missing_ok=True)
 
 
 def _pack(root: Path, into: io.BufferedWriter) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from interlock.ports import Bounds
 from interlock_policies.facts import Level
-from interlock_tools.apps import App, Hook
+from interlock_tools.apps import App, Hook, Strategy
 from interlock_tools.call import Call
 from interlock_tools.effects import Network
 from interlock_tools.plan import (
@@ -17,6 +17,7 @@ from interlock_tools.plan import (
     ClaimApp,
     DropRelease,
     FreeApp,
+    LandFiles,
     PlaceRelease,
     PruneReleases,
     RunCommand,
@@ -94,7 +95,8 @@ def _hooked(app: App, hook: Hook, release: str, before: str) -> Asked:
 def app_plan(deployment: Deployment, plan: HostPlan, step: StepName) -> AppPlan:
     """What this step asks of the app's place on its host."""
     rollout, place = deployment.rollout, deployment.place(step)
-    artifact = rollout.artifact
+    artifact = plan.artifact or rollout.artifact
+    is_set = deployment.app.strategy is Strategy.FILES
     match step:
         case StepName.CLAIM | StepName.CLAIM_BACK:
             return ClaimApp(place)
@@ -109,7 +111,12 @@ def app_plan(deployment: Deployment, plan: HostPlan, step: StepName) -> AppPlan:
                 artifact.name,
                 deployment.app.shared,
                 deployment.app.unpack,
+                private=is_set,
             )
+        case StepName.SWITCH if is_set:
+            return LandFiles(place, rollout.release, plan.before, _landed(plan))
+        case StepName.SWITCH_BACK if is_set:
+            return LandFiles(place, plan.before, rollout.release, _landed(plan), back=True)
         case StepName.SWITCH:
             return SwitchRelease(place, rollout.release, plan.before)
         case StepName.PRUNE:
@@ -121,3 +128,7 @@ def app_plan(deployment: Deployment, plan: HostPlan, step: StepName) -> AppPlan:
         case StepName.FREE | StepName.FREE_BACK:
             return FreeApp(place)
     raise ValueError(f"the step {step.value} asks nothing of an app's place")
+
+
+def _landed(plan: HostPlan) -> tuple[tuple[str, str, str, str], ...]:
+    return tuple((file.target, file.real, file.before, file.after) for file in plan.files)

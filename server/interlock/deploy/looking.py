@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from interlock.deploy.artifacts import Artifacts
-from interlock.deploy.ports import DeployStore
-from interlock.deploy.returning import rollback_of
-from interlock.deploy.standing import contained, for_mode, misplaced, reached, strictest
+from interlock.deploy.diffs import diff_of
+from interlock.deploy.proposing import Proposing
+from interlock.deploy.standing import contained, for_mode, strictest
 from interlock.entry import Entry
 from interlock.guard import Guard
-from interlock.ports import Hosts, Request, Store
+from interlock.ports import Hosts, Request
 from interlock.ticket import Ticket
 from interlock.trail import Step, Trail
 from interlock_policies.calendar import frozen, in_window, local_time
@@ -24,23 +23,20 @@ from interlock_tools.call import Call, Mode
 from interlock_tools.effects import Effect, EffectKind, Effects, declaration_of
 from interlock_tools.errors import (
     AppUnknown,
-    ArgumentInvalid,
     HostUnreachable,
     Internal,
-    Recovery,
     Refusal,
-    StaleState,
 )
 from interlock_tools.plan import Deploy
 from interlock_tools.planning import (
     at_once_percent,
     effects_on,
-    release_rollout,
-    service_rollout,
 )
-from interlock_tools.rollout import HostState, Rollout
+from interlock_tools.rollout import Rollout
 
-RELEASE_DIGITS = 12
+
+def _all(_host: str, _path: str) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -49,10 +45,8 @@ class Looking:
 
     entry: Entry
     guard: Guard
-    store: Store
-    deployments: DeployStore
     hosts: Hosts
-    artifacts: Artifacts
+    proposing: Proposing
     clock: Callable[[], float]
 
     async def look(
@@ -73,9 +67,10 @@ class Looking:
             return AppUnknown(path="app", reason="it is not configured any more")
         with trail.step(Step.ANALYSE) as seen:
             known = await self.facts(app, plan.host)
-            rollout = await self._rollout(app, plan, call, known)
-            if isinstance(rollout, Refusal):
-                return rollout
+            proposal = await self.proposing.propose(app, plan, call, known)
+            if isinstance(proposal, Refusal):
+                return proposal
+            rollout = proposal.rollout
             effects = await self._effects(app, rollout, known)
             if isinstance(effects, Refusal):
                 return effects
@@ -93,6 +88,16 @@ class Looking:
                 decisions.append(self.guard.decide(principal, *source, self.entry.situation()))
             decision = for_mode(together(decisions), call)
             seen.update(verdict=decision.verdict.value, rules=list(decision.rule_ids))
+        asks = decision.verdict is Verdict.ASK
+        shows = rollout is not None and (asks or call.mode is Mode.PREVIEW)
+
+        def may_read(host: str, path: str) -> bool:
+            reads = Effects(inferred=(Effect(EffectKind.READ, path, call.tool),))
+            return self.guard.decide(principal, reached[host], call, reads, situation).verdict is Verdict.ALLOW
+
+        # A human who is asked may see what is there; whoever only looks sees what they may read.
+        sees = may_read if call.mode is Mode.PREVIEW else _all
+        diff = await diff_of(self.hosts, app, rollout, proposal.sets, sees) if rollout and shows else ()
         units = [cost_units(found, reached[host]) for host, found in effects.items()]
         whole = Effects(inferred=tuple(dict.fromkeys(each for found in effects.values() for each in found.inferred)))
         return Ticket(
@@ -106,8 +111,9 @@ class Looking:
             trail,
             validity,
             level=contained(app),
-            asks_first=decision.verdict is Verdict.ASK and call.mode is Mode.APPLY,
+            asks_first=asks and call.mode is Mode.APPLY,
             rollout=rollout,
+            diff=diff,
             units=fleet_units(units, at_once_percent(app, rollout) if rollout is not None else 0),
         )
 
@@ -149,55 +155,6 @@ class Looking:
         reads = Effects(inferred=(Effect(EffectKind.READ, plan.artifact, "deploy_release"),))
         placed = await self.guard.placed(reads, facts)
         return placed if isinstance(placed, Refusal) else (facts, call, placed)
-
-    async def states(self, app: App, known: Mapping[str, HostFacts | Refusal]) -> tuple[HostState, ...]:
-        """What each host says of the app."""
-
-        async def state(host: str, facts: HostFacts | Refusal) -> HostState:
-            if isinstance(facts, Refusal):
-                return HostState(host, why=f"{facts.code}: {facts.reason}")
-            return await self.hosts.app_state(host, app.path)
-
-        return tuple(await asyncio.gather(*(state(host, facts) for host, facts in known.items())))
-
-    # ── the rollout ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _rollout(
-        self, app: App, plan: Deploy, call: Call, known: Mapping[str, HostFacts | Refusal]
-    ) -> Rollout | Refusal | None:
-        """What would be done; None for a look at the status."""
-        if plan.action == "status" and not plan.service:
-            return None
-        if plan.service:
-            whys = {
-                host: f"{facts.code}: {facts.reason}" for host, facts in known.items() if isinstance(facts, Refusal)
-            }
-            states = tuple(HostState(host, why=whys.get(host, "")) for host in known)
-            return reached(app, states) or service_rollout(app, plan.action, states)
-        states = await self.states(app, known)
-        refused = reached(app, states) or misplaced(states)
-        if refused is not None:
-            return refused
-        if plan.action == "rollback":
-            return await rollback_of(app, plan.release, states, self.deployments)
-        if plan.artifact_call and not await self._is_own(plan.artifact_call, call.principal):
-            return ArgumentInvalid(path="artifact_call", reason="no call of this principal that succeeded has this id")
-        artifact = await self.artifacts.find(plan)
-        if isinstance(artifact, Refusal):
-            return artifact
-        release = plan.release or artifact.sha256[:RELEASE_DIGITS]
-        for state in states:
-            kept = state.release(release)
-            if kept is not None and kept.sha256 != artifact.sha256:
-                other = {"release": f"{release}-{artifact.sha256[:4]}"}
-                step = Recovery.change(other, "Under a name of its own it takes no other release's place.")
-                reason = f"{state.host} keeps another release under the name {release}; nothing was sent"
-                return StaleState(path="release", reason=reason, recovery=step)
-        return release_rollout(app, release, artifact, states)
-
-    async def _is_own(self, call_id: str, principal: str) -> bool:
-        row = await self.store.call(call_id)
-        return row is not None and row.principal == principal and row.state.value == "succeeded"
 
     # ── effects and policy ───────────────────────────────────────────────────────────────────────────────────────────
 

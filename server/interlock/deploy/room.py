@@ -101,7 +101,7 @@ class Deploys:
         if rollout.action == "status":
             return await self.views.service_status(ticket.call, app, rollout)
         if rollout.artifact is not None and not rollout.artifact.size:
-            artifact = await self.looking.artifacts.fetched(plan, self.looking.hosts)
+            artifact = await self.looking.proposing.artifacts.fetched(plan, self.looking.hosts)
             if isinstance(artifact, Refusal):
                 return Executed({}, artifact, started=False)
             rollout = replace(rollout, artifact=artifact)
@@ -129,7 +129,7 @@ class Deploys:
         deployment = Deployment(ticket.call, app, rollout, row.fence, _report(progress))
         plan = ticket.tool.plan(ticket.call)
         if row.phase == "forward" and isinstance(plan, Deploy) and rollout.artifact is not None:
-            await self.looking.artifacts.find(plan)  # where its bytes lie was known to the server that died
+            await self.looking.proposing.prepared(app, plan)  # where its bytes lie was known to the server that died
         if row.phase == "forward" and app.on_restart == "take_back" and rollout.kind is not Kind.SERVICE:
             record = Record.of(await self.store.steps(row.call_id))
             if not is_live(rollout, record):

@@ -17,10 +17,12 @@ from interlock.ticket import Ticket
 from interlock_tools.apps import App
 from interlock_tools.call import Call, Json
 from interlock_tools.errors import VerificationFailed
+from interlock_tools.file_planning import drifted
 from interlock_tools.planning import words_of
 from interlock_tools.rollout import HostState, Rollout, rollout_from_json
 
 ENDED_SHOWN_MAX = 5
+DRIFTED_SHOWN_MAX = 50
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Views:
         words: list[Json] = list(words_of(rollout))
         asks = list(ticket.decision.obligations)
         plan = {"outcome": "preview", "plan": rollout.to_json(), "words": words, "would_ask": asks}
+        plan |= {"diff": list(ticket.diff)} if ticket.diff else {}
         return Executed(plan, None, started=True)
 
     async def unchanged(self, app: App, rollout: Rollout) -> Executed:
@@ -80,7 +83,7 @@ class Views:
 
     async def status(self, app: App) -> dict[str, Json]:
         """What is live on each host, what is kept, whether it is healthy, and a roll-out that is under way."""
-        states = await self.looking.states(app, await self.looking.facts(app))
+        states = await self.looking.proposing.states(app, await self.looking.facts(app))
         reached = [state.host for state in states if not state.why and state.live]
         checks = await self.checked(app, reached)
         rows = await self.store.deployments(app.name, 10)
@@ -107,6 +110,8 @@ def _state_json(state: HostState, checks: list[dict[str, Json]]) -> dict[str, Js
     kept: list[Json] = [{"release": kept.release, "sha256": kept.sha256} for kept in state.kept]
     shown: dict[str, Json] = {"host": state.host, "live": state.live, "kept": kept, "free_bytes": state.free_bytes}
     shown |= {"why": state.why} if state.why else {}
+    elsewhere = drifted(state)
+    shown |= {"drifted": list(elsewhere[:DRIFTED_SHOWN_MAX])} if elsewhere else {}
     if checks:
         failed = [check for check in checks if not check["passed"]]
         shown |= {"healthy": not failed, "failed": list(failed)}

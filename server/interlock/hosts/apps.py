@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from interlock.hosts.faults import Faulted, unreachable
@@ -34,12 +34,13 @@ from interlock_tools.plan import (
     ClaimApp,
     DropRelease,
     FreeApp,
+    LandFiles,
     PlaceRelease,
     PruneReleases,
     SwitchRelease,
     UploadArtifact,
 )
-from interlock_tools.rollout import HostState, KeptRelease
+from interlock_tools.rollout import FileTexts, FoundFile, HostState, KeptFile, KeptRelease
 
 LOOK_SECONDS_MAX = 20.0
 STEP_SECONDS_MAX = 600.0
@@ -50,24 +51,42 @@ STREAM_SECONDS_MAX = 3_600.0
 ArtifactOf = Callable[[str], Path | None]  # by its SHA-256: where its bytes lie on the server
 
 
-async def look_at_app(link: Link, live: Live, path: str) -> HostState:
-    """What is live there and which releases are kept; it changes nothing. Raises Faulted."""
-    head = (await _asked(link, live, {"op": "look", "path": path}, LOOK_SECONDS_MAX)).head
+async def look_at_app(link: Link, live: Live, path: str, targets: Sequence[str] | None = None) -> HostState:
+    """What is live there and which releases are kept; it changes nothing. Raises Faulted.
+
+    `targets`: of an app that is a set of files, places whose state is wanted beside those of the kept sets.
+    """
+    asked: dict[str, Json] = {"op": "look", "path": path}
+    asked |= {} if targets is None else {"targets": list(targets)}
+    head = (await _asked(link, live, asked, LOOK_SECONDS_MAX)).head
     claim = head.get("claim") or {}
+    sets: Mapping[str, Json] = head.get("sets") or {}
     return HostState(
         link.host.name,
         live=str(head.get("live") or ""),
         current=str(head.get("current") or "absent"),
-        kept=tuple(_kept(entry) for entry in list(head.get("releases") or ())[:SHOWN_MAX]),
+        kept=tuple(_kept(entry, sets) for entry in list(head.get("releases") or ())[:SHOWN_MAX]),
         holder=str(claim.get("deployment") or "") if claim.get("held") else "",
         free_bytes=int(head.get("free_bytes") or 0),
+        found={target: _found(entry) for target, entry in dict(head.get("targets") or {}).items()},
     )
 
 
-def _kept(entry: Mapping[str, Json]) -> KeptRelease:
-    return KeptRelease(
-        str(entry["id"]), str(entry.get("sha256") or ""), int(entry.get("bytes") or 0), float(entry["placed_at"])
-    )
+def _kept(entry: Mapping[str, Json], sets: Mapping[str, Json]) -> KeptRelease:
+    files = {target: KeptFile(*file) for target, file in dict(sets.get(entry["id"]) or {}).items()}
+    sha256, size = str(entry.get("sha256") or ""), int(entry.get("bytes") or 0)
+    return KeptRelease(str(entry["id"]), sha256, size, float(entry["placed_at"]), files)
+
+
+def _found(entry: Mapping[str, Json]) -> FoundFile:
+    return FoundFile(str(entry["real"]), str(entry["state"]), entry.get("mode"), str(entry.get("owner") or ""))
+
+
+async def read_texts(link: Link, live: Live, path: str, reals: Sequence[str], release: str) -> FileTexts:
+    """The text at each resolved path, and of a kept set for each target; None where it is none. Raises Faulted."""
+    asked: dict[str, Json] = {"op": "contents", "path": path, "reals": list(reals), "release": release}
+    head = (await _asked(link, live, asked, LOOK_SECONDS_MAX)).head
+    return FileTexts(dict(head.get("texts") or {}), dict(head.get("kept") or {}))
 
 
 async def change_app(
@@ -84,7 +103,7 @@ async def change_app(
     return Executed(shown, None, started=True)
 
 
-_SAID = ("already", "live", "before", "placed", "removed", "kept", "real", "have", "entries")
+_SAID = ("already", "live", "before", "placed", "removed", "kept", "real", "have", "entries", "changes")
 
 
 def head_of(plan: AppPlan) -> dict[str, Json]:
@@ -97,9 +116,14 @@ def head_of(plan: AppPlan) -> dict[str, Json]:
             return {**head, "op": "upload", "sha256": plan.sha256, "bytes": plan.size}
         case PlaceRelease():
             named = {"release": plan.release, "sha256": plan.sha256, "bytes": plan.size, "name": plan.name}
-            return {**head, "op": "place", **named, "shared": list(plan.shared), "unpack": plan.unpack}
+            how = {"shared": list(plan.shared), "unpack": plan.unpack, "private": plan.private}
+            return {**head, "op": "place", **named, **how}
         case SwitchRelease():
             return {**head, "op": "switch", "release": plan.release, "expect": plan.expected}
+        case LandFiles():
+            files = [dict(zip(("target", "real", "expect", "after"), file, strict=True)) for file in plan.files]
+            op = "return" if plan.back else "land"
+            return {**head, "op": op, "release": plan.release, "expect": plan.expected, "files": files}
         case PruneReleases():
             return {**head, "op": "prune", "keep": plan.keep, "spare": list(plan.spare)}
         case DropRelease():
@@ -202,6 +226,6 @@ def refusal_of(fault: RunnerFault, host: str) -> Refusal:
 
 def unheard(plan: AppPlan, refusal: Refusal, call_id: str) -> Refusal:
     """The refusal where the road stayed bad: a switch that was sent may have been done, and its host says later."""
-    if isinstance(plan, SwitchRelease) and isinstance(refusal, HostUnreachable):
+    if isinstance(plan, (SwitchRelease, LandFiles)) and isinstance(refusal, HostUnreachable):
         return OutcomeUnknown(reason=refusal.reason, call_id=call_id)
     return refusal

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import asyncssh
 
-from interlock.hosts.apps import ArtifactOf, change_app, look_at_app, unheard
+from interlock.hosts.apps import ArtifactOf, change_app, look_at_app, read_texts, unheard
 from interlock.hosts.attempts import Attempts, Work
 from interlock.hosts.breaker import Breakers, BreakerStore, Kind
 from interlock.hosts.cancelling import ended, taken
@@ -50,7 +50,7 @@ from interlock_tools.plan import (
     UploadArtifact,
     WorkPlan,
 )
-from interlock_tools.rollout import HostState
+from interlock_tools.rollout import FileTexts, HostState
 
 Result = TypeVar("Result")
 Consume = Callable[[Authorization, Run], Awaitable[Refusal | None]]
@@ -120,10 +120,14 @@ class SshHosts:
 
         return await self._read(host, Kind.FILES, work)
 
-    async def app_state(self, host: str, path: str) -> HostState:
+    async def app_state(self, host: str, path: str, targets: Sequence[str] | None = None) -> HostState:
         """What an app's host says of itself; where it cannot be asked, `why` says so."""
-        found = await self._read(host, Kind.COMMAND, lambda link, live: look_at_app(link, live, path))
+        found = await self._read(host, Kind.COMMAND, lambda link, live: look_at_app(link, live, path, targets))
         return HostState(host, why=f"{found.code}: {found.message}") if isinstance(found, Refusal) else found
+
+    async def file_texts(self, host: str, path: str, reals: Sequence[str], release: str) -> FileTexts | Refusal:
+        """The texts at these resolved paths, and those of a kept release."""
+        return await self._read(host, Kind.COMMAND, lambda link, live: read_texts(link, live, path, reals, release))
 
     async def fetch(self, host: str, path: str, sha256: str, into: Path, bytes_max: int) -> int | Refusal:
         """The size of a host's file, once all of it lies at `into`; a refusal where it has another hash, or is not."""

@@ -26,7 +26,8 @@ PARTS = (
     "frames", "rundirs", "gone", "processes", "recording", "orders", "ending", "spooling", "services", "launching",
     "supervise", "measured", "held", "starting", "spares", "following", "working", "settling", "expiring", "putting",
     "artifacts", "tarballs", "zips", "unpacking", "appfolders", "appclaims", "appuploads", "sharing", "placing",
-    "releases", "jobs", "lines", "looping", "telling", "serving",
+    "currents", "filesets", "filelooking", "fileimages", "filelanding", "releases",
+    "jobs", "lines", "looping", "telling", "serving",
 )  # fmt: skip
 PYTHONS = ("python3", "/usr/libexec/platform-python", *(f"python3.{minor}" for minor in range(13, 5, -1)))
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin"

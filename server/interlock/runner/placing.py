@@ -43,6 +43,7 @@ class Placing(NamedTuple):
     shared: List[List[str]]
     keep_upload: bool
     whole: bool
+    private: bool
 
     @classmethod
     def asked(cls, head: Dict[str, Any]) -> "Placing":
@@ -62,6 +63,7 @@ class Placing(NamedTuple):
             shared_parts(app_texts(head, "shared", SHARED_PATHS_MAX)),
             head.get("keep_upload") is True,
             head.get("unpack") is False,
+            head.get("private") is True,
         )
 
 
@@ -115,7 +117,7 @@ def _made(app: AppFolder, asked: Placing, artifact: int, aside: str) -> Dict[str
     """Unpack it, give it its shared paths, and wait until all of it is on disk."""
     root = os.open(aside, LISTING_FLAGS, dir_fd=app.folder("releases"))
     try:
-        os.fchmod(root, 0o755)
+        os.fchmod(root, 0o700 if asked.private else 0o755)
         kind, contents = contents_of(artifact, asked.bytes, asked.name, asked.whole)
         unpacking = Unpacking(root, "%s/releases/%s/" % (app.real, aside), asked.bytes)
         unpacking.unpack(contents)

@@ -6,10 +6,9 @@ or the new one. A `current` that is not such a link is somebody else's, and is l
 
 import contextlib
 import os
-import re
 import stat
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from interlock.runner.appclaims import app_claim, claim_app, fenced_app, free_app
 from interlock.runner.appfolders import (
@@ -26,45 +25,18 @@ from interlock.runner.appfolders import (
 )
 from interlock.runner.appuploads import drop_old_uploads, upload_piece, uploads_there
 from interlock.runner.copying import remove_entry
+from interlock.runner.currents import ABSENT, current_link, current_of, must_be_live, switch_current
+from interlock.runner.filelanding import land_set, return_set
+from interlock.runner.filelooking import TARGETS_MAX, contents_there, files_there
 from interlock.runner.placing import NEW_RELEASE, place_release
 from interlock.runner.probe import free_bytes
 from interlock.runner.rundirs import RunFault
 from interlock.runner.steps import run_step
-from interlock.runner.tree import is_within, stat_at
+from interlock.runner.tree import stat_at
 
-CURRENT_NAME, CURRENT_NEW, OLD_RELEASE = "current", ".current-", ".old-"
-CURRENT_LEFT = re.compile(r"\.current-[0-9a-f]{16}")
+OLD_RELEASE = ".old-"
 RELEASES_TOLD_MAX = 200
 RELEASES_KEPT_MAX = 10_000
-ABSENT, LINK, OTHER = "absent", "link", "other"
-
-
-class Current(NamedTuple):
-    """What `current` is: a link of ours, with the release that is live, nothing, or something else."""
-
-    state: str
-    live: str
-    real: str  # where it really leads, whatever it is
-
-    def is_in(self, app: AppFolder, release: str) -> bool:
-        """Whether what is live lies in this release."""
-        return self.live == release or is_within(self.real, "%s/releases/%s" % (app.real, release))
-
-
-def current_of(app: AppFolder) -> Current:
-    """What is live. Raises OSError."""
-    found = stat_at(app.top, CURRENT_NAME)
-    if found is None:
-        return Current(ABSENT, "", "")
-    real = os.path.realpath("%s/%s" % (app.real, CURRENT_NAME))
-    if not stat.S_ISLNK(found.st_mode):
-        return Current(OTHER, "", real)
-    named = os.path.normpath(os.path.join(app.real, os.readlink(CURRENT_NAME, dir_fd=app.top)))
-    for target in (named, real):  # an absolute link through other links leads there too
-        above, _, release = target.rpartition("/")
-        if above == app.real + "/releases" and RELEASE_ID.fullmatch(release):
-            return Current(LINK, release, real)
-    return Current(OTHER, "", real)
 
 
 # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -78,7 +50,7 @@ def look_app(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
     if app is None:
         return {
             "exists": False, "real": os.path.realpath(path), "live": "", "current": ABSENT, "releases": [],
-            "claim": None, "free_bytes": free_bytes(path), "uploads": [],
+            "claim": None, "free_bytes": free_bytes(path), "uploads": [], **_files_told(None, [], head),
         }  # fmt: skip
     try:
         current = current_of(app)
@@ -86,10 +58,17 @@ def look_app(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
         return {
             "exists": True, "real": app.real, "live": current.live, "current": current.state, "releases": told,
             "claim": _claim_told(app), "free_bytes": app.free_bytes(),
-            "uploads": uploads_there(app)[:RELEASES_TOLD_MAX],
+            "uploads": uploads_there(app)[:RELEASES_TOLD_MAX], **_files_told(app, told, head),
         }  # fmt: skip
     finally:
         app.close()
+
+
+def _files_told(app: Optional[AppFolder], told: List[Dict[str, Any]], head: Dict[str, Any]) -> Dict[str, Any]:
+    """Of an application that is a set of files: what is at their places. Raises RunFault, OSError."""
+    if "targets" not in head:
+        return {}
+    return files_there(app, [known["id"] for known in told], app_texts(head, "targets", TARGETS_MAX))
 
 
 def _claim_told(app: AppFolder) -> Optional[Dict[str, Any]]:
@@ -124,37 +103,13 @@ def switch_release(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
     wanted = "" if head.get("release") == "" else app_text(head, "release", RELEASE_ID)
     expected = "" if head.get("expect") == "" else app_text(head, "expect", RELEASE_ID)
     with fenced_app(head) as app:
-        current = current_of(app)
-        if current.state == OTHER:
-            reason = "%s/%s is not a link to one of the releases: move it away on the host" % (app.real, CURRENT_NAME)
-            raise RunFault("exists", reason)
+        current = current_link(app)
         if current.live != wanted:
-            _must_be_expected(app, current.live, expected)
-            _switch(app, wanted)
+            must_be_live(app, current.live, expected)
+            switch_current(app, wanted)
             run_step("app-switched")
         os.fsync(app.top)  # also for a worker that was killed before it came to it
         return {"live": wanted, "before": current.live, "already": current.live == wanted}
-
-
-def _must_be_expected(app: AppFolder, live: str, expected: str) -> None:
-    if live != expected:
-        reason = "%s is live in %s, not %s: look again" % (live or "nothing", app.real, expected or "nothing")
-        raise RunFault("stale", reason, live=live)
-
-
-def _switch(app: AppFolder, release: str) -> None:
-    for name in os.listdir(app.top):
-        if CURRENT_LEFT.fullmatch(name):  # of a worker that was killed in between
-            os.unlink(name, dir_fd=app.top)
-    if not release:
-        os.unlink(CURRENT_NAME, dir_fd=app.top)
-    else:
-        found = stat_at(app.folder("releases"), release)
-        if found is None or not stat.S_ISDIR(found.st_mode) or manifest_of(app, release) is None:
-            raise RunFault("absent", "%s/releases/%s was not placed: place it first" % (app.real, release))
-        new = CURRENT_NEW + os.urandom(8).hex()
-        os.symlink("releases/" + release, new, dir_fd=app.top)
-        os.rename(new, CURRENT_NAME, src_dir_fd=app.top, dst_dir_fd=app.top)
 
 
 # ── removing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -228,6 +183,7 @@ def _clear_left_over(app: AppFolder) -> List[str]:
 APP_OPS: Dict[str, Callable[[Dict[str, Any], bytes], Dict[str, Any]]] = {
     "look": look_app, "claim": claim_app, "free": free_app, "upload": upload_piece, "place": place_release,
     "switch": switch_release, "prune": prune_releases, "drop": drop_release,
+    "land": land_set, "return": return_set, "contents": contents_there,
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ RUN_STEPS = (
     "room-start", "room-built", "command-exec", "worker-start", "worker-done", "spare-start", "spare-ordered",
     "put-begun", "put-ready", "put-ended",
     "app-claimed", "app-uploaded", "app-unpacked", "app-placed", "app-switched", "app-pruned",
+    "app-saved", "app-landed", "app-returned",
 )  # fmt: skip
 LANDING_STEPS = (
     "checked", "intended", "copied", "held", "prepared", "synced", "journaled", "carry", "linked", "swapped", "carried",

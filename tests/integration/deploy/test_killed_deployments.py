@@ -1,21 +1,16 @@
 """kill -9 of the server at every step of a deployment: a restart ends it as its app says, from what the hosts say."""
 
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import killed_deployment
-from deploy_home import config_of, kept, live, open_shop, pages, ship_first, tidy
+from deploy_home import config_of, kept, kill_server, live, open_shop, pages, ship_first, tidy
 from fleet import Fleet, needs_fleet, running_fleet
 from interlock_tools.rollout import StepName
 from sshd import needs_openssh
 
 pytestmark = [pytest.mark.anyio, needs_openssh, needs_fleet]
-WAIT_SECONDS = 60
 FORWARD = ("claim", "upload", "place", "prepare", "switch", "activate", "service", "check", "after", "prune", "free")
 BACK = ("claim_back", "switch_back", "activate_back", "service_back", "check_back", "drop", "free_back")
 MOMENTS = ("on record", "done")  # before a step's effect, and after it with its end not yet on record
@@ -55,15 +50,6 @@ async def first_release(folder: Path, fleet: Fleet, on_restart: str) -> Path:
     return config
 
 
-def kill_at(config: Path, artifact: str, step: str, host: str, moment: str) -> None:
-    command = [sys.executable, killed_deployment.__file__, str(config), artifact, "r2", step, host, moment]
-    done = subprocess.run(
-        command, cwd=Path(killed_deployment.__file__).parent, capture_output=True, text=True, timeout=WAIT_SECONDS,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr[-2_000:]
-
-
 def twice(fleet: Fleet) -> list[str]:
     """What was done more than once on some host."""
     found = []
@@ -80,7 +66,7 @@ async def ended(folder: Path, fleet: Fleet, on_restart: str, artifact: str, step
     Nothing was done twice on any host, the record still verifies, and the app is free again.
     """
     config = await first_release(folder, fleet, on_restart)
-    kill_at(config, artifact, step, host, moment)
+    kill_server(config, "shop", artifact, step, host, moment)
     async with open_shop(config, fleet) as shop:
         row = next(row for row in await shop.app.store.deployments("shop") if row.release == "r2")
         answer = await shop.settled(row.call_id)

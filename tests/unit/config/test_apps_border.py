@@ -18,6 +18,8 @@ MODELS: dict[str, type[Section]] = {
     "apps.NAME.service": app_sections.ServiceSection,
     "apps.NAME.checks": app_sections.CheckSection,
     "apps.NAME.batches": app_sections.BatchesSection,
+    "apps.NAME.files": app_sections.FileSection,
+    "apps.NAME.host_values": app_sections.HostValuesSection,
     "apps.NAME.hooks": app_sections.HooksSection,
     "apps.NAME.hooks.prepare": app_sections.HookSection,
     "apps.NAME.freezes": app_sections.FreezeSection,
