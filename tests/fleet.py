@@ -62,8 +62,13 @@ class Fleet:
 
 
 @contextmanager
-def running_fleet(folder: Path, size: int, *, service: str = "runit", disk_bytes: int = 0) -> Iterator[Fleet]:
-    """`size` started hosts, web1 and on. `service`: runit or supervisor; `disk_bytes`: of a /srv that can be filled."""
+def running_fleet(
+    folder: Path, size: int, *, service: str = "runit", disk_bytes: int = 0, images: Path | None = None
+) -> Iterator[Fleet]:
+    """`size` started hosts, web1 and on. `service`: runit or supervisor; `disk_bytes`: of a /srv that can be filled.
+
+    `images`: of the container engine that each host then has.
+    """
     if not 0 < size <= SIZE_MAX:
         raise ValueError(f"a fleet has 1 to {SIZE_MAX} hosts")
     keys = folder / "keys"
@@ -73,7 +78,7 @@ def running_fleet(folder: Path, size: int, *, service: str = "runit", disk_bytes
         hosts = []
         for number in range(1, size + 1):
             name = f"web{number}"
-            lay_disk(folder / name, name, service, disk_bytes)
+            lay_disk(folder / name, name, service, disk_bytes, images)
             stack.callback(remove_disk, folder / name, disk_bytes)
             host = Host(name, folder / name, service, keys, disk_bytes)
             hosts.append(host)

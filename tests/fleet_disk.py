@@ -3,12 +3,15 @@
 import subprocess
 from pathlib import Path
 
+from fleet_engine import START, lay_engine
+
 HTTP_PORT = 8080
 RUNS = "/var/lib/interlock-runs"
 # What a deployment, a service or a login touches, and the folder of the host that lies there instead.
 PLACES = {
     "/srv": "srv", "/etc/service": "service", "/etc/supervisor": "supervisor", "/etc/nginx": "nginx",
-    "/etc/ssh": "ssh", "/var/log": "log", RUNS: "runs", "/root": "home", "/var/tmp": "vartmp", "/tmp": "tmp",
+    "/etc/ssh": "ssh", "/var/log": "log",
+    "/etc/containers": "containers", RUNS: "runs", "/root": "home", "/var/tmp": "vartmp", "/tmp": "tmp",
 }  # fmt: skip
 MODES = {"runs": 0o700, "home": 0o700, "tmp": 0o1777, "vartmp": 0o1777}
 MANAGERS = {
@@ -55,7 +58,7 @@ mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mkdir -p /run/sshd /run/nginx /run/lock
 umount -l /mnt
 ip link set lo up
-cd /
+{engine}cd /
 {manager} </dev/null >>/var/log/manager.log 2>&1 &
 echo ready
 exec >/dev/null
@@ -63,8 +66,11 @@ read -r _
 """
 
 
-def lay_disk(folder: Path, name: str, service: str, disk_bytes: int) -> None:
-    """All of it, as it is before the host starts for the first time. `disk_bytes`: 0 = /srv is a folder like others."""
+def lay_disk(folder: Path, name: str, service: str, disk_bytes: int, images: Path | None = None) -> None:
+    """All of it, as it is before the host starts for the first time. `disk_bytes`: 0 = /srv is a folder like others.
+
+    `images`: what its container engine finds in its registry; without them it has no engine.
+    """
     for place in PLACES.values():
         (folder / place).mkdir(parents=True)
         (folder / place).chmod(MODES.get(place, 0o755))
@@ -78,8 +84,12 @@ def lay_disk(folder: Path, name: str, service: str, disk_bytes: int) -> None:
         program.write_text("#!/bin/sh\nexec /usr/sbin/nginx 2>&1\n")
         program.chmod(0o755)
     binds = " ".join(f"{place}={mine}" for place, mine in PLACES.items())
-    first = FIRST.format(folder=folder, name=name, binds=binds, runs=RUNS, manager=MANAGERS[service])
+    first = FIRST.format(
+        folder=folder, name=name, binds=binds, runs=RUNS, manager=MANAGERS[service], engine=START if images else ""
+    )
     (folder / "first.sh").write_text(first)
+    if images:
+        lay_engine(folder, images)
     (folder / "first.log").touch()
     if disk_bytes:
         options = f"size={disk_bytes},mode=755"

@@ -31,8 +31,8 @@ from interlock_tools.changes import Change
 from interlock_tools.effects import Network
 from interlock_tools.envelope import Attempt, Envelope, Verified
 from interlock_tools.errors import Refusal
+from interlock_tools.found import FileTexts, HostState
 from interlock_tools.plan import Plan
-from interlock_tools.rollout import FileTexts, HostState
 
 LEFT = "left to go on"  # who cancels with this word only stops following a run: it goes on on its host
 SHUTDOWN = "Interlock is shutting down"
@@ -196,10 +196,10 @@ class Hosts(Protocol):
         """What a held layer would change, as text (redacted)."""
         ...
 
-    async def app_state(self, host: str, path: str, targets: Sequence[str] | None = None) -> HostState:
+    async def app_state(self, host: str, path: str, more: Mapping[str, Json] | None = None) -> HostState:
         """What an app's host says of itself; where it cannot be asked, `why` says so.
 
-        `targets`: of an app that is a set of files, places whose state is wanted beside those of the kept sets.
+        `more`: what else is asked of an app that is a set of files (`targets`) or a container (`container`).
         """
         ...
 

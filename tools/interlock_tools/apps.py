@@ -16,6 +16,7 @@ class Strategy(StrEnum):
 
     RELEASE = "release"  # releases side by side, switched by one atomic rename of a symbolic link
     FILES = "files"  # files, each for a place of its own on the host, made from templates
+    CONTAINER = "container"  # an image that an engine runs, pulled by its digest
 
 
 class ManagerKind(StrEnum):
@@ -128,6 +129,22 @@ class ValueLayer:
 
 
 @dataclass(frozen=True, slots=True)
+class Container:
+    """The container of an app. `image` has neither tag nor digest: which one is what a release says.
+
+    `engine`: podman, docker, or auto = the first that answers. `options` and `command` are those of the engine's `run`.
+    """
+
+    image: str
+    name: str
+    engine: str = "auto"
+    options: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    stop_seconds: int = 10
+    pull_seconds: int = 300
+
+
+@dataclass(frozen=True, slots=True)
 class App:
     """One thing that can be deployed, as the operator configured it.
 
@@ -135,8 +152,8 @@ class App:
     holds `releases`, `shared` and the link `current`. `shared`: paths in a release that are kept across releases.
     `unpack` False: an archive is the release as it is. `unreachable`: what a host that cannot be reached before the
     switch means: fail or skip. `on_restart`: what becomes of a deployment that the server's death interrupted: continue
-    or take_back. `files`, `values` and `secrets` are of the strategy `files` alone; a secret is there by its reference:
-    its kind (env or file) and its name.
+    or take_back. `container` is of that strategy alone; so are `files`, `values` and `secrets` of theirs: a secret is
+    there by its reference, its kind (env or file) and its name.
     """
 
     name: str
@@ -155,6 +172,7 @@ class App:
     after: Hook | None = None
     unreachable: str = "fail"
     on_restart: str = "take_back"
+    container: Container | None = None
     files: tuple[FileSpec, ...] = ()
     values: tuple[ValueLayer, ...] = ()
     secrets: Mapping[str, tuple[str, str]] = field(default_factory=dict)

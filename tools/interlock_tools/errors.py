@@ -433,6 +433,16 @@ class ContainmentUnavailable(HostFault):
         return Recovery.give_up("This host cannot contain the call; call_check tells what policy demands.")
 
 
+class EngineUnavailable(Refusal):
+    """The host has no container engine that answers; nothing was changed: {reason}."""
+
+    code = "ENGINE_UNAVAILABLE"
+    state = State.FAILED
+
+    def default_recovery(self) -> Recovery:
+        return Recovery.ask("A human installs podman or docker on the host, or starts it.")
+
+
 # ── outcome ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

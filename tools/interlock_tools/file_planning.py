@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from interlock_tools.apps import App
 from interlock_tools.effects import Effect, EffectKind
-from interlock_tools.rollout import ABSENT, FilePlan, FoundFile, HostPlan, HostState, KeptFile, Rollout
+from interlock_tools.found import ABSENT, FoundFile, HostState, KeptFile
+from interlock_tools.rollout import FilePlan, HostPlan, Rollout
 
 ORIGINAL = "original"  # the release that is what was there before the first one
 SHA256_CHARS = 64

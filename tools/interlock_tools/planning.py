@@ -9,7 +9,8 @@ from dataclasses import replace
 from interlock_tools.apps import App
 from interlock_tools.effects import Effect, EffectKind
 from interlock_tools.file_planning import file_effects, file_plans, file_words
-from interlock_tools.rollout import CLOSE_STEPS, Artifact, HostPlan, HostSet, HostState, Kind, Rollout, StepName
+from interlock_tools.found import HostState
+from interlock_tools.rollout import CLOSE_STEPS, Artifact, HostPlan, HostSet, Kind, Rollout, StepName
 
 
 def release_rollout(
@@ -27,18 +28,35 @@ def release_rollout(
     for state in states:
         made = sets[state.host] if sets is not None and not state.why else None
         files = file_plans(state, made.files) if made is not None else ()
-        if not state.why and (state.live != release or files):
-            plan = _ships(app, release, state)
-            plans.append(replace(plan, files=files, artifact=made.artifact if made is not None else None))
+        if not state.why and (state.live != release or files or not _runs(app, state, artifact.sha256)):
+            own = made.artifact if made is not None else artifact if app.container is not None else None
+            plans.append(replace(_ships(app, release, state), files=files, artifact=own))
     return _rollout(Kind.RELEASE, app, release, tuple(plans), states, artifact)
 
 
 def _ships(app: App, release: str, state: HostState) -> HostPlan:
     has = state.release(release) is not None
     stage = [StepName.CLAIM, *(() if has else (StepName.UPLOAD, StepName.PLACE))]
+    if has and app.container is not None:
+        stage.append(StepName.UPLOAD)  # the engine may have lost the image of a release that is kept
     stage += [StepName.PREPARE] if app.prepare is not None else []
     drops = _dropped(app, release, state)
     return HostPlan(state.host, state.live, has, tuple(stage), _switching(app), CLOSE_STEPS, drops)
+
+
+def _runs(app: App, state: HostState, sha256: str) -> bool:
+    """False where the app is a container and another image runs than this one, or none."""
+    return app.container is None or (state.container is not None and state.container.running == sha256)
+
+
+def not_running(state: HostState) -> tuple[str, ...]:
+    """Of an app that is a container: what keeps its live release from running, in words."""
+    kept, found = state.release(state.live), state.container
+    if found is None or kept is None:
+        return ()
+    if not found.engine or found.foreign:
+        return (f"the container: {found.why or 'another one has its name'}",)
+    return () if found.running == kept.sha256 else ("the container: it does not run the live release",)
 
 
 def _dropped(app: App, release: str, state: HostState) -> tuple[str, ...]:
@@ -53,9 +71,12 @@ def rollback_rollout(app: App, release: str, states: Sequence[HostState]) -> Rol
     for state in states:
         kept = None if state.why else state.release(release)
         files = file_plans(state, kept.files) if kept is not None else ()
-        if not state.why and (state.live != release or files):
-            steps = (StepName.CLAIM,), _switching(app), (StepName.FREE,)
-            plans.append(HostPlan(state.host, state.live, True, *steps, files=files))
+        sha256 = kept.sha256 if kept is not None else ""
+        if not state.why and (state.live != release or files or not _runs(app, state, sha256)):
+            own = Artifact(app.container.image, sha256, 0) if app.container is not None else None
+            stage = (StepName.CLAIM, *((StepName.UPLOAD,) if own is not None else ()))
+            steps = stage, _switching(app), (StepName.FREE,)
+            plans.append(HostPlan(state.host, state.live, True, *steps, files=files, artifact=own))
     return _rollout(Kind.ROLLBACK, app, release, tuple(plans), states, None)
 
 
@@ -81,7 +102,8 @@ def previous_release(state: HostState) -> str:
 def _switching(app: App) -> tuple[StepName, ...]:
     steps = [StepName.SWITCH]
     steps += [StepName.ACTIVATE] if app.activate is not None else []
-    steps += [StepName.SERVICE] if app.service is not None and app.service.on_release != "none" else []
+    serves = app.service is not None and app.service.on_release != "none"
+    steps += [StepName.SERVICE] if serves or app.container is not None else []
     steps += [StepName.CHECK] if app.checks else []
     steps += [StepName.AFTER] if app.after is not None else []
     return tuple(steps)
@@ -150,6 +172,8 @@ def effects_on(app: App, rollout: Rollout, plan: HostPlan) -> tuple[Effect, ...]
         if hook is not None:
             found += [Effect(EffectKind.WRITE, path, by, recursive=True) for path in hook.writes]
             found += [Effect(EffectKind.NETWORK, "?", by)] if hook.network == "outbound" else []
+    if app.container is not None:  # the engine pulls the image over the network
+        found += [Effect(EffectKind.NETWORK, "?", by), Effect(EffectKind.SERVICE, f"restart {app.container.name}", by)]
     on_release = app.service.on_release if app.service is not None else "none"
     return (*dict.fromkeys(found), *(_service_effects(app, on_release, by) if on_release != "none" else ()))
 
@@ -166,7 +190,8 @@ def words_of(rollout: Rollout) -> tuple[str, ...]:
     lines = [f"{rollout.kind.value} of {rollout.app}: {what}"]
     if rollout.artifact is not None:
         artifact = rollout.artifact
-        lines.append(f"artifact {artifact.name}, {artifact.size} bytes, sha256 {artifact.sha256}")
+        size = f"{artifact.size} bytes, " if artifact.size else ""
+        lines.append(f"artifact {artifact.name}, {size}sha256 {artifact.sha256}")
     for number, batch in enumerate(rollout.batches):
         name = "canary" if rollout.canary and number == 0 else f"batch {number + (0 if rollout.canary else 1)}"
         for host in batch:

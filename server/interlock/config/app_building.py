@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from itertools import combinations
 from zoneinfo import available_timezones
 
+from interlock.config.app_container import build_container
 from interlock.config.app_files import build_files
 from interlock.config.app_forms import folder_fault, inside_fault, path_fault, program_fault, read_window
 from interlock.config.app_health import build_check, build_service
-from interlock.config.app_sections import HOSTS_MAX, AppSection, FreezeSection, HookSection
+from interlock.config.app_kinds import HOSTS_MAX
+from interlock.config.app_sections import AppSection, FreezeSection, HookSection
 from interlock.config.faults import did_you_mean
 from interlock.config.selection import selected, selection_fault
 from interlock.config.sight import Sight
@@ -52,6 +54,7 @@ def _app(name: str, section: AppSection, spot: Spot, hosts: Mapping[str, HostSet
         after=_hook(section.hooks.after, spot.at("hooks", "after")),
         unreachable=section.unreachable,
         on_restart=section.on_restart,
+        container=build_container(section, name, spot),
         files=made.files,
         values=made.values,
         secrets=made.secrets,

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from interlock.config.app_forms import Fault, inside_fault, path_fault
-from interlock.config.app_sections import AppSection, FileSection
+from interlock.config.app_kinds import FileSection
+from interlock.config.app_sections import AppSection
 from interlock.config.references import secret_value
 from interlock.config.selection import selected, selection_fault
 from interlock.config.sight import Sight

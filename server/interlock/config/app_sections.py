@@ -13,19 +13,26 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from interlock.config.app_kinds import (
+    HOSTS_MAX,
+    VALUES_MAX,
+    WORDS_MAX,
+    ContainerSection,
+    FileSection,
+    HostValuesSection,
+    Line,
+    Values,
+)
 from interlock.config.references import Reference
 from interlock.config.section import Section
 from interlock_tools.apps import App, Batches, HealthCheck, Hook, Service
 
 APPS_MAX = 200
-HOSTS_MAX = 1_000
 CHECKS_MAX = 20
 WINDOWS_MAX = 20
 FREEZES_MAX = 50
 SHARED_MAX = 50
-WORDS_MAX = 64
 FILES_MAX = 100
-VALUES_MAX = 500
 
 _COUNT = re.compile(r"[1-9][0-9]{0,2}|1000|(?:[1-9][0-9]?|100)%")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -62,13 +69,6 @@ def _day(value: object) -> str:
     raise PydanticCustomError("day", "a day of the calendar such as 2026-12-20")
 
 
-def _as_text(value: object) -> object:
-    """A value of TOML as it is written into a file: true and false as they are here, numbers in digits."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, int | float) else value
-
-
 def _unit_alone(value: object) -> object:
     """`service = "nginx"` is short for a table with this unit."""
     if isinstance(value, (dict, Section)):
@@ -78,11 +78,9 @@ def _unit_alone(value: object) -> object:
     raise PydanticCustomError("service", "the name of a unit, or a table such as [apps.NAME.service]")
 
 
-Line = Annotated[str, StringConstraints(max_length=4_096, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Argv = Annotated[list[Line], Field(min_length=1, max_length=WORDS_MAX)]
 Count = Annotated[str, BeforeValidator(_counted)]
 Day = Annotated[str, BeforeValidator(_day)]
-Values = dict[str, Annotated[str, BeforeValidator(_as_text), StringConstraints(max_length=16_384)]]
 
 
 class ServiceSection(Section):
@@ -184,30 +182,6 @@ class FreezeSection(Section):
     reason: Line = Field(default="", description="Why.")
 
 
-class FileSection(Section):
-    """One table [[apps.NAME.files]], of the strategy "files"."""
-
-    source: Line | None = Field(
-        default=None,
-        description='A file in the artifact, a template where it ends with ".tmpl"; or a folder, ending with "/". '
-        "Required.",
-    )
-    target: Line | None = Field(
-        default=None, description='Its place on the host, absolute; of a folder ending with "/". Required.'
-    )
-    mode: Line = Field(default="", description='Such as "0640"; empty: that of the file there, or 0644.')
-    owner: Line = Field(default="", description="user or user:group; empty: that of the file there, or the login's.")
-
-
-class HostValuesSection(Section):
-    """One table [[apps.NAME.host_values]], of the strategy "files"."""
-
-    hosts: list[Line] = Field(
-        default_factory=list, max_length=HOSTS_MAX, description="For these hosts, named as those of the app. Required."
-    )
-    values: Values = Field(default_factory=dict, max_length=VALUES_MAX, description="Go over those of the app.")
-
-
 class AppSection(Section):
     """The table [apps.NAME]."""
 
@@ -219,7 +193,7 @@ class AppSection(Section):
     path: Line | None = Field(
         default=None, description="Its folder on each host, absolute and at least two deep: /srv/shop. Required."
     )
-    strategy: Literal["release", "files"] = Field(
+    strategy: Literal["release", "files", "container"] = Field(
         default="release",
         description='How a release gets there. "release": side by side, switched by one symbolic link; "files": files '
         "made from templates, each put in its own place.",
@@ -245,6 +219,9 @@ class AppSection(Section):
         default_factory=list,
         max_length=SHARED_MAX,
         description="Paths in a release that are kept across releases: uploads, log.",
+    )
+    container: ContainerSection | None = Field(
+        default=None, description='Of the strategy "container": its image and how it runs.'
     )
     files: list[FileSection] = Field(
         default_factory=list, max_length=FILES_MAX, description='Of the strategy "files": what goes where.'

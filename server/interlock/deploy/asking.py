@@ -8,28 +8,31 @@ from dataclasses import dataclass
 
 from interlock.ports import Bounds
 from interlock_policies.facts import Level
-from interlock_tools.apps import App, Hook, Strategy
-from interlock_tools.call import Call
-from interlock_tools.effects import Network
-from interlock_tools.plan import (
+from interlock_tools.app_plans import (
     AppPlace,
     AppPlan,
     ClaimApp,
     DropRelease,
     FreeApp,
     LandFiles,
+    NoteRelease,
     PlaceRelease,
     PruneReleases,
-    RunCommand,
     SwitchRelease,
     UploadArtifact,
 )
+from interlock_tools.apps import App, Container, Hook, Strategy
+from interlock_tools.call import Call
+from interlock_tools.container_words import pull_command, replace_command, return_command
+from interlock_tools.effects import Network
+from interlock_tools.plan import RunCommand
 from interlock_tools.rollout import BACK_STEPS, HostPlan, Kind, Rollout, StepName
 from interlock_tools.service_words import service_command
 
 LEASE_SECONDS = 300
 LEASE_SECONDS_MAX = 7_200
 COMMAND_SLACK_SECONDS = 10.0
+ENGINE_SECONDS = 60.0
 
 Report = Callable[[str], Awaitable[None]]
 
@@ -72,6 +75,8 @@ _HOOKS = {
 def command_of(deployment: Deployment, plan: HostPlan, step: StepName) -> Asked | None:
     """The command that this step is on its host; None where it is no command."""
     app, rollout = deployment.app, deployment.rollout
+    if app.container is not None and rollout.kind is not Kind.SERVICE and step in _ENGINE_STEPS:
+        return _of_engine(deployment, app.container, plan, step)
     if step in (StepName.SERVICE, StepName.SERVICE_BACK) and app.service is not None:
         action = rollout.action if rollout.kind is Kind.SERVICE else app.service.on_release
         seconds = app.service.timeout_seconds + COMMAND_SLACK_SECONDS
@@ -81,6 +86,22 @@ def command_of(deployment: Deployment, plan: HostPlan, step: StepName) -> Asked 
         return None
     back = step is StepName.ACTIVATE_BACK
     return _hooked(app, hook, plan.before if back else rollout.release, rollout.release if back else plan.before)
+
+
+_ENGINE_STEPS = (StepName.UPLOAD, StepName.SERVICE, StepName.SERVICE_BACK)
+
+
+def _of_engine(deployment: Deployment, container: Container, plan: HostPlan, step: StepName) -> Asked:
+    """What the engine is told: to pull, to replace the container, or to bring the one before back."""
+    sha256 = plan.artifact.sha256 if plan.artifact is not None else ""
+    by, seconds = deployment.call.call_id, container.stop_seconds + ENGINE_SECONDS
+    if step is StepName.UPLOAD:
+        command, seconds = pull_command(container, sha256), float(container.pull_seconds)
+    elif step is StepName.SERVICE:
+        command = replace_command(deployment.app, container, deployment.rollout.release, sha256, by)
+    else:
+        command = return_command(container, by)
+    return Asked(RunCommand(command, "/"), Bounds(Level.NONE), seconds)
 
 
 def _hooked(app: App, hook: Hook, release: str, before: str) -> Asked:
@@ -100,6 +121,8 @@ def app_plan(deployment: Deployment, plan: HostPlan, step: StepName) -> AppPlan:
     match step:
         case StepName.CLAIM | StepName.CLAIM_BACK:
             return ClaimApp(place)
+        case StepName.PLACE if deployment.app.container is not None and artifact is not None:
+            return NoteRelease(place, rollout.release, artifact.sha256)
         case StepName.UPLOAD if artifact is not None:
             return UploadArtifact(place, artifact.sha256, artifact.size)
         case StepName.PLACE if artifact is not None:
@@ -120,7 +143,9 @@ def app_plan(deployment: Deployment, plan: HostPlan, step: StepName) -> AppPlan:
         case StepName.SWITCH:
             return SwitchRelease(place, rollout.release, plan.before)
         case StepName.PRUNE:
-            return PruneReleases(place, deployment.app.keep, (rollout.release, *filter(None, (plan.before,))))
+            spare, container = (rollout.release, *filter(None, (plan.before,))), deployment.app.container
+            about = (container.engine, container.name, container.image) if container is not None else None
+            return PruneReleases(place, deployment.app.keep, spare, about)
         case StepName.SWITCH_BACK:
             return SwitchRelease(place, plan.before, rollout.release)
         case StepName.DROP:

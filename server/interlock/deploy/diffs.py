@@ -14,7 +14,8 @@ from interlock.deploy.rendering import RenderedSet
 from interlock.ports import Hosts
 from interlock_tools.apps import App
 from interlock_tools.errors import Refusal
-from interlock_tools.rollout import ABSENT, FilePlan, FileTexts, Kind, Rollout
+from interlock_tools.found import ABSENT, FileTexts
+from interlock_tools.rollout import FilePlan, Kind, Rollout
 
 FILES_SHOWN_MAX = 40
 LINES_SHOWN_MAX = 400

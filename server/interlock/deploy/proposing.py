@@ -10,16 +10,17 @@ from interlock.deploy.artifacts import Artifacts
 from interlock.deploy.ports import DeployStore
 from interlock.deploy.rendering import RenderedSet, Rendering, release_of
 from interlock.deploy.returning import rollback_of
-from interlock.deploy.standing import misplaced, reached
+from interlock.deploy.standing import engineless, image_named, misplaced, reached
 from interlock.ports import Hosts, Store
 from interlock_policies.facts import HostFacts
 from interlock_tools.apps import App, Strategy
-from interlock_tools.call import Call
+from interlock_tools.call import Call, Json
 from interlock_tools.errors import ArgumentInvalid, Recovery, Refusal, StaleState
 from interlock_tools.file_planning import unfit_files
+from interlock_tools.found import HostState
 from interlock_tools.plan import Deploy
 from interlock_tools.planning import release_rollout, service_rollout
-from interlock_tools.rollout import Artifact, HostState, Rollout
+from interlock_tools.rollout import Artifact, Rollout
 
 RELEASE_DIGITS = 12
 Known = Mapping[str, HostFacts | Refusal]  # what is known of each host, or why it cannot be asked
@@ -46,13 +47,17 @@ class Proposing:
 
     async def states(self, app: App, known: Known, sets: Sets | None = None) -> tuple[HostState, ...]:
         """What each host says of the app; of a set of files also what lies at the places of these sets."""
-        is_set = app.strategy is Strategy.FILES
+
+        def more(host: str) -> Mapping[str, Json]:
+            if app.strategy is Strategy.FILES:
+                return {"targets": list(sets[host].files) if sets and host in sets else []}
+            about = app.container
+            return {} if about is None else {"container": {"engine": about.engine, "name": about.name, "app": app.name}}
 
         async def state(host: str, facts: HostFacts | Refusal) -> HostState:
             if isinstance(facts, Refusal):
                 return HostState(host, why=f"{facts.code}: {facts.reason}")
-            targets = tuple(sets[host].files) if sets and host in sets else ()
-            return await self.hosts.app_state(host, app.path, targets if is_set else None)
+            return await self.hosts.app_state(host, app.path, more(host))
 
         return tuple(await asyncio.gather(*(state(host, facts) for host, facts in known.items())))
 
@@ -68,7 +73,7 @@ class Proposing:
             return reached(app, states) or Proposal(service_rollout(app, plan.action, states))
         if plan.action == "rollback":
             states = await self.states(app, known)
-            refused = reached(app, states) or misplaced(states)
+            refused = reached(app, states) or misplaced(states) or engineless(app, states)
             rollout = refused or await rollback_of(app, plan.release, states, self.deployments)
             return rollout if isinstance(rollout, Refusal) else self._fit(app, Proposal(rollout))
         if plan.artifact_call and not await self._is_own(plan.artifact_call, call.principal):
@@ -81,7 +86,7 @@ class Proposing:
             return made
         artifact, sets = made
         states = await self.states(app, known, sets)
-        refused = reached(app, states) or misplaced(states)
+        refused = reached(app, states) or misplaced(states) or engineless(app, states)
         if refused is not None:
             return refused
         release = plan.release or (release_of(sets) if sets else artifact.sha256[:RELEASE_DIGITS])
@@ -101,6 +106,9 @@ class Proposing:
             step = Recovery.ask("It is put into the server's folder of artifacts, or printed by a call.")
             reason = "the files of an app are made on the server, of what lies there"
             return ArgumentInvalid(path="artifact_host", reason=reason, recovery=step)
+        if app.container is not None:
+            image = image_named(app.container, plan)
+            return image if isinstance(image, Refusal) else (image, {})
         artifact = await self.artifacts.find(plan)
         if isinstance(artifact, Refusal) or app.strategy is not Strategy.FILES:
             return artifact if isinstance(artifact, Refusal) else (artifact, {})

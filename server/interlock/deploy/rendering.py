@@ -15,7 +15,8 @@ from interlock.deploy.templates import Source, Unfit, files_of, filled, sources_
 from interlock_tools.apps import App
 from interlock_tools.call import Json, digest_of
 from interlock_tools.errors import ArgumentInvalid, Recovery, Refusal, StaleState
-from interlock_tools.rollout import Artifact, HostSet, KeptFile
+from interlock_tools.found import KeptFile
+from interlock_tools.rollout import Artifact, HostSet
 
 SET_BYTES_MAX = 64 * 1024 * 1024
 TEXT_CHARS_MAX = 64 * 1024

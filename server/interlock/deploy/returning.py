@@ -5,8 +5,9 @@ from __future__ import annotations
 from interlock.deploy.ports import DeployStore
 from interlock_tools.apps import App
 from interlock_tools.errors import Recovery, Refusal, StaleState
+from interlock_tools.found import HostState
 from interlock_tools.planning import previous_release, rollback_rollout
-from interlock_tools.rollout import HostState, Rollout
+from interlock_tools.rollout import Rollout
 
 HISTORY_MAX = 50
 

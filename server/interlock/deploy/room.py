@@ -100,7 +100,7 @@ class Deploys:
             return await self.views.unchanged(app, rollout)
         if rollout.action == "status":
             return await self.views.service_status(ticket.call, app, rollout)
-        if rollout.artifact is not None and not rollout.artifact.size:
+        if plan.artifact_host and rollout.artifact is not None and not rollout.artifact.size:
             artifact = await self.looking.proposing.artifacts.fetched(plan, self.looking.hosts)
             if isinstance(artifact, Refusal):
                 return Executed({}, artifact, started=False)

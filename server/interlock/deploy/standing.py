@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from interlock_policies.facts import Decision, HostFacts, Level, Verdict
-from interlock_tools.apps import App
+from interlock_tools.apps import App, Container
 from interlock_tools.call import Call, Mode
-from interlock_tools.errors import ConcurrencyLimited, HostUnreachable, Recovery, Refusal, StaleState
-from interlock_tools.rollout import HostState
+from interlock_tools.errors import (
+    ArgumentInvalid,
+    ConcurrencyLimited,
+    EngineUnavailable,
+    HostUnreachable,
+    Recovery,
+    Refusal,
+    StaleState,
+)
+from interlock_tools.found import HostState
+from interlock_tools.plan import Deploy
+from interlock_tools.rollout import Artifact
 
 HOSTS_SAID_MAX = 5
+_IMAGE = re.compile(r"(?:([^@]{1,400})@)?sha256:([0-9a-f]{64})")
 _RELAXED = ("dev", "sandbox")
 
 
@@ -47,6 +59,35 @@ def misplaced(states: tuple[HostState, ...]) -> Refusal | None:
             reason = f"{state.host}: the deployment {state.holder} holds the app there"
             return ConcurrencyLimited(path="app", reason=reason, retry_after_seconds=30)
     return None
+
+
+def engineless(app: App, states: tuple[HostState, ...]) -> Refusal | None:
+    """Why an app that is a container cannot be replaced on some host; None where it can on all."""
+    for state in states:
+        found = state.container
+        if app.container is None or state.why or found is None:
+            continue
+        if not found.engine:
+            return EngineUnavailable(reason=f"{state.host}: {found.why}")
+        if found.foreign:
+            step = Recovery.ask("A person renames or removes it, or names another container for the app.")
+            reason = (
+                f"{state.host}: a container {app.container.name} is there that is not this app's; nothing was changed"
+            )
+            return StaleState(path="app", reason=reason, recovery=step)
+    return None
+
+
+def image_named(container: Container, plan: Deploy) -> Artifact | Refusal:
+    """The image that a release names by its digest; a refusal where it is another one's, or named by a tag."""
+    named = _IMAGE.fullmatch(plan.artifact)
+    if plan.artifact_host or plan.artifact_call or named is None or named[1] not in (None, container.image):
+        step = Recovery.ask("Whoever built the image says its digest; a tag may lead to another image tomorrow.")
+        reason = f"an image of {container.image} is named by its digest: sha256: and 64 hexadecimal digits"
+        return ArgumentInvalid(path="artifact", reason=reason, recovery=step)
+    if plan.sha256 and plan.sha256.lower() != named[2]:
+        return ArgumentInvalid(path="sha256", reason="it is another digest than that of the artifact")
+    return Artifact(container.image, named[2], 0)
 
 
 def strictest(app: App, reached: list[HostFacts]) -> HostFacts:

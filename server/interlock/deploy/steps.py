@@ -16,6 +16,7 @@ from interlock.deploy.ports import DeployStore
 from interlock.deploy.records import StepRow
 from interlock.ports import LEFT, Executed, Hosts, Run
 from interlock_policies.redact import Redactor
+from interlock_tools.app_plans import AppPlan
 from interlock_tools.apps import App, HealthCheck
 from interlock_tools.call import Json
 from interlock_tools.errors import (
@@ -30,7 +31,6 @@ from interlock_tools.errors import (
     VerificationFailed,
     refusal_codes,
 )
-from interlock_tools.plan import AppPlan
 from interlock_tools.rollout import BACK_STEPS, HostPlan, StepName
 from interlock_tools.service_words import health_check
 

@@ -18,8 +18,9 @@ from interlock_tools.apps import App
 from interlock_tools.call import Call, Json
 from interlock_tools.errors import VerificationFailed
 from interlock_tools.file_planning import drifted
-from interlock_tools.planning import words_of
-from interlock_tools.rollout import HostState, Rollout, rollout_from_json
+from interlock_tools.found import HostState
+from interlock_tools.planning import not_running, words_of
+from interlock_tools.rollout import Rollout, rollout_from_json
 
 ENDED_SHOWN_MAX = 5
 DRIFTED_SHOWN_MAX = 50
@@ -110,7 +111,7 @@ def _state_json(state: HostState, checks: list[dict[str, Json]]) -> dict[str, Js
     kept: list[Json] = [{"release": kept.release, "sha256": kept.sha256} for kept in state.kept]
     shown: dict[str, Json] = {"host": state.host, "live": state.live, "kept": kept, "free_bytes": state.free_bytes}
     shown |= {"why": state.why} if state.why else {}
-    elsewhere = drifted(state)
+    elsewhere = (*drifted(state), *not_running(state))
     shown |= {"drifted": list(elsewhere[:DRIFTED_SHOWN_MAX])} if elsewhere else {}
     if checks:
         failed = [check for check in checks if not check["passed"]]

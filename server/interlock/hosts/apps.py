@@ -17,6 +17,19 @@ from interlock.hosts.link import Link, Live
 from interlock.hosts.outpost import OutpostLost, Reply, RunnerFault
 from interlock.ports import Executed, Progress, Run
 from interlock.runner.frames import FRAME_BYTES_MAX
+from interlock_tools.app_plans import (
+    AppPlace,
+    AppPlan,
+    ClaimApp,
+    DropRelease,
+    FreeApp,
+    LandFiles,
+    NoteRelease,
+    PlaceRelease,
+    PruneReleases,
+    SwitchRelease,
+    UploadArtifact,
+)
 from interlock_tools.call import Json
 from interlock_tools.errors import (
     ConcurrencyLimited,
@@ -28,19 +41,7 @@ from interlock_tools.errors import (
     Refusal,
     StaleState,
 )
-from interlock_tools.plan import (
-    AppPlace,
-    AppPlan,
-    ClaimApp,
-    DropRelease,
-    FreeApp,
-    LandFiles,
-    PlaceRelease,
-    PruneReleases,
-    SwitchRelease,
-    UploadArtifact,
-)
-from interlock_tools.rollout import FileTexts, FoundFile, HostState, KeptFile, KeptRelease
+from interlock_tools.found import FileTexts, FoundContainer, FoundFile, HostState, KeptFile, KeptRelease
 
 LOOK_SECONDS_MAX = 20.0
 STEP_SECONDS_MAX = 600.0
@@ -51,13 +52,12 @@ STREAM_SECONDS_MAX = 3_600.0
 ArtifactOf = Callable[[str], Path | None]  # by its SHA-256: where its bytes lie on the server
 
 
-async def look_at_app(link: Link, live: Live, path: str, targets: Sequence[str] | None = None) -> HostState:
+async def look_at_app(link: Link, live: Live, path: str, more: Mapping[str, Json] | None = None) -> HostState:
     """What is live there and which releases are kept; it changes nothing. Raises Faulted.
 
-    `targets`: of an app that is a set of files, places whose state is wanted beside those of the kept sets.
+    `more`: what else is asked of an app that is a set of files (`targets`) or a container (`container`).
     """
-    asked: dict[str, Json] = {"op": "look", "path": path}
-    asked |= {} if targets is None else {"targets": list(targets)}
+    asked: dict[str, Json] = {"op": "look", "path": path, **(more or {})}
     head = (await _asked(link, live, asked, LOOK_SECONDS_MAX)).head
     claim = head.get("claim") or {}
     sets: Mapping[str, Json] = head.get("sets") or {}
@@ -68,6 +68,7 @@ async def look_at_app(link: Link, live: Live, path: str, targets: Sequence[str] 
         kept=tuple(_kept(entry, sets) for entry in list(head.get("releases") or ())[:SHOWN_MAX]),
         holder=str(claim.get("deployment") or "") if claim.get("held") else "",
         free_bytes=int(head.get("free_bytes") or 0),
+        container=FoundContainer(**head["container"]) if "container" in head else None,
         found={target: _found(entry) for target, entry in dict(head.get("targets") or {}).items()},
     )
 
@@ -118,6 +119,8 @@ def head_of(plan: AppPlan) -> dict[str, Json]:
             named = {"release": plan.release, "sha256": plan.sha256, "bytes": plan.size, "name": plan.name}
             how = {"shared": list(plan.shared), "unpack": plan.unpack, "private": plan.private}
             return {**head, "op": "place", **named, **how}
+        case NoteRelease():
+            return {**head, "op": "note", "release": plan.release, "sha256": plan.sha256}
         case SwitchRelease():
             return {**head, "op": "switch", "release": plan.release, "expect": plan.expected}
         case LandFiles():
@@ -125,7 +128,8 @@ def head_of(plan: AppPlan) -> dict[str, Json]:
             op = "return" if plan.back else "land"
             return {**head, "op": op, "release": plan.release, "expect": plan.expected, "files": files}
         case PruneReleases():
-            return {**head, "op": "prune", "keep": plan.keep, "spare": list(plan.spare)}
+            about = dict(zip(("engine", "name", "image"), plan.container, strict=True)) if plan.container else None
+            return {**head, "op": "prune", "keep": plan.keep, "spare": list(plan.spare), "container": about}
         case DropRelease():
             return {**head, "op": "drop", "release": plan.release}
         case FreeApp():

@@ -21,15 +21,7 @@ from interlock.ports import Executed, Run
 from interlock.settings import Limits
 from interlock_tools.call import Json
 from interlock_tools.errors import Cancelled, Internal, OutcomeUnknown, Refusal, TimedOut
-from interlock_tools.plan import (
-    DeleteFile,
-    EditFile,
-    ListFiles,
-    MoveFile,
-    ReadFile,
-    SearchFiles,
-    WriteFile,
-)
+from interlock_tools.plan import DeleteFile, EditFile, ListFiles, MoveFile, ReadFile, SearchFiles, WriteFile
 
 ANSWER_SECONDS = 2.0
 

@@ -36,21 +36,12 @@ from interlock.ports import LEFT, Authorization, Executed, PathQuery, Progress, 
 from interlock.settings import Settings
 from interlock.spool import Redacting, Spool
 from interlock_policies.facts import HostFacts, Level
-from interlock_tools.call import Check
+from interlock_tools.app_plans import APP_PLANS, AppPlan, UploadArtifact
+from interlock_tools.call import Check, Json
 from interlock_tools.envelope import Attempt, Verified
 from interlock_tools.errors import Cancelled, ContainmentUnavailable, OutcomeUnknown, Refusal
-from interlock_tools.plan import (
-    APP_PLANS,
-    READING_PLANS,
-    WORK_PLANS,
-    AppPlan,
-    CommitLayer,
-    RunCommand,
-    UndoRun,
-    UploadArtifact,
-    WorkPlan,
-)
-from interlock_tools.rollout import FileTexts, HostState
+from interlock_tools.found import FileTexts, HostState
+from interlock_tools.plan import READING_PLANS, WORK_PLANS, CommitLayer, RunCommand, UndoRun, WorkPlan
 
 Result = TypeVar("Result")
 Consume = Callable[[Authorization, Run], Awaitable[Refusal | None]]
@@ -120,9 +111,9 @@ class SshHosts:
 
         return await self._read(host, Kind.FILES, work)
 
-    async def app_state(self, host: str, path: str, targets: Sequence[str] | None = None) -> HostState:
+    async def app_state(self, host: str, path: str, more: Mapping[str, Json] | None = None) -> HostState:
         """What an app's host says of itself; where it cannot be asked, `why` says so."""
-        found = await self._read(host, Kind.COMMAND, lambda link, live: look_at_app(link, live, path, targets))
+        found = await self._read(host, Kind.COMMAND, lambda link, live: look_at_app(link, live, path, more))
         return HostState(host, why=f"{found.code}: {found.message}") if isinstance(found, Refusal) else found
 
     async def file_texts(self, host: str, path: str, reals: Sequence[str], release: str) -> FileTexts | Refusal:

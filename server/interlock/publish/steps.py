@@ -47,6 +47,7 @@ HOST = """\
 3. HOST_KEY_MISMATCH: stop. A changed key can mean another machine. Only a human compares fingerprints.
 4. AUTH_FAILED: stop. The human mends credentials; never look for other ones on any host.
 5. CONTAINMENT_UNAVAILABLE: this host cannot contain the call. `interlock://hosts/{name}` says what it can.
+6. ENGINE_UNAVAILABLE: no podman or docker answers there. Only a human installs or starts one.
 """
 
 OUTCOME = """\

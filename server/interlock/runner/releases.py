@@ -26,6 +26,7 @@ from interlock.runner.appfolders import (
 from interlock.runner.appuploads import drop_old_uploads, upload_piece, uploads_there
 from interlock.runner.copying import remove_entry
 from interlock.runner.currents import ABSENT, current_link, current_of, must_be_live, switch_current
+from interlock.runner.engines import clear_containers, container_there, note_release
 from interlock.runner.filelanding import land_set, return_set
 from interlock.runner.filelooking import TARGETS_MAX, contents_there, files_there
 from interlock.runner.placing import NEW_RELEASE, place_release
@@ -50,7 +51,7 @@ def look_app(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
     if app is None:
         return {
             "exists": False, "real": os.path.realpath(path), "live": "", "current": ABSENT, "releases": [],
-            "claim": None, "free_bytes": free_bytes(path), "uploads": [], **_files_told(None, [], head),
+            "claim": None, "free_bytes": free_bytes(path), "uploads": [], **_more_told(None, [], head),
         }  # fmt: skip
     try:
         current = current_of(app)
@@ -58,17 +59,21 @@ def look_app(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
         return {
             "exists": True, "real": app.real, "live": current.live, "current": current.state, "releases": told,
             "claim": _claim_told(app), "free_bytes": app.free_bytes(),
-            "uploads": uploads_there(app)[:RELEASES_TOLD_MAX], **_files_told(app, told, head),
+            "uploads": uploads_there(app)[:RELEASES_TOLD_MAX], **_more_told(app, told, head),
         }  # fmt: skip
     finally:
         app.close()
 
 
-def _files_told(app: Optional[AppFolder], told: List[Dict[str, Any]], head: Dict[str, Any]) -> Dict[str, Any]:
-    """Of an application that is a set of files: what is at their places. Raises RunFault, OSError."""
-    if "targets" not in head:
-        return {}
-    return files_there(app, [known["id"] for known in told], app_texts(head, "targets", TARGETS_MAX))
+def _more_told(app: Optional[AppFolder], told: List[Dict[str, Any]], head: Dict[str, Any]) -> Dict[str, Any]:
+    """What is asked of an application that is a set of files, or a container. Raises RunFault, OSError."""
+    found: Dict[str, Any] = {}
+    if "targets" in head:
+        targets = app_texts(head, "targets", TARGETS_MAX)
+        found.update(files_there(app, [known["id"] for known in told], targets))
+    if "container" in head:
+        found["container"] = container_there(head)
+    return found
 
 
 def _claim_told(app: AppFolder) -> Optional[Dict[str, Any]]:
@@ -125,8 +130,10 @@ def prune_releases(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
         current = current_of(app)
         placed = [known["id"] for known in _releases(app) if known["sha256"]]
         going = [name for name in placed[keep:] if name not in spare and not current.is_in(app, name)]
+        hashes = {known["sha256"] for known in _releases(app) if known["id"] in going}
         for release in reversed(going):
             _remove(app, release)
+        clear_containers(head, sorted(hashes - {known["sha256"] for known in _releases(app)}))
         drop_old_uploads(app, time.time())
         return {"removed": sorted({*removed, *going}), "kept": len(placed) - len(going)}
 
@@ -183,7 +190,7 @@ def _clear_left_over(app: AppFolder) -> List[str]:
 APP_OPS: Dict[str, Callable[[Dict[str, Any], bytes], Dict[str, Any]]] = {
     "look": look_app, "claim": claim_app, "free": free_app, "upload": upload_piece, "place": place_release,
     "switch": switch_release, "prune": prune_releases, "drop": drop_release,
-    "land": land_set, "return": return_set, "contents": contents_there,
+    "land": land_set, "return": return_set, "contents": contents_there, "note": note_release,
 }  # fmt: skip
 
 

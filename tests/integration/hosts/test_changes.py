@@ -16,13 +16,7 @@ import pytest
 from hosts_bench import Bench, bench_of, quick
 from interlock.hosts.program import runner_exec
 from interlock_tools.errors import ArgumentInvalid, OutputLimited, PathInvalid, StaleState
-from interlock_tools.plan import (
-    DeleteFile,
-    EditFile,
-    MoveFile,
-    Replacement,
-    WriteFile,
-)
+from interlock_tools.plan import DeleteFile, EditFile, MoveFile, Replacement, WriteFile
 from sshd import Sshd, needs_openssh
 
 pytestmark = [pytest.mark.anyio, needs_openssh]

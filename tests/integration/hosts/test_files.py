@@ -14,12 +14,7 @@ from interlock.ports import PathQuery
 from interlock_policies.facts import HostFacts
 from interlock_policies.paths import PathClass, classify
 from interlock_tools.errors import ArgumentInvalid, PathInvalid
-from interlock_tools.plan import (
-    DeleteFile,
-    ListFiles,
-    ReadFile,
-    SearchFiles,
-)
+from interlock_tools.plan import DeleteFile, ListFiles, ReadFile, SearchFiles
 from sshd import needs_openssh, processes_with
 
 pytestmark = [pytest.mark.anyio, needs_openssh]

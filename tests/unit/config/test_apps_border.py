@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app_configs import BEFORE, LINES_BEFORE
 from configs import write
-from interlock.config import ConfigFault, app_sections, load
+from interlock.config import ConfigFault, app_kinds, app_sections, load
 from interlock.config.reference import Setting, inner_reference
 from interlock.config.section import Section
 from pages import CONFIGURATION
@@ -18,8 +18,9 @@ MODELS: dict[str, type[Section]] = {
     "apps.NAME.service": app_sections.ServiceSection,
     "apps.NAME.checks": app_sections.CheckSection,
     "apps.NAME.batches": app_sections.BatchesSection,
-    "apps.NAME.files": app_sections.FileSection,
-    "apps.NAME.host_values": app_sections.HostValuesSection,
+    "apps.NAME.container": app_kinds.ContainerSection,
+    "apps.NAME.files": app_kinds.FileSection,
+    "apps.NAME.host_values": app_kinds.HostValuesSection,
     "apps.NAME.hooks": app_sections.HooksSection,
     "apps.NAME.hooks.prepare": app_sections.HookSection,
     "apps.NAME.freezes": app_sections.FreezeSection,

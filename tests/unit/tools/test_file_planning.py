@@ -3,17 +3,9 @@
 from interlock_tools.apps import App, FileSpec, Strategy
 from interlock_tools.effects import EffectKind
 from interlock_tools.file_planning import ORIGINAL, drifted, file_plans, file_words, unfit_files
+from interlock_tools.found import ABSENT, FoundFile, HostState, KeptFile, KeptRelease
 from interlock_tools.planning import effects_on, release_rollout, rollback_rollout
-from interlock_tools.rollout import (
-    ABSENT,
-    Artifact,
-    FoundFile,
-    HostSet,
-    HostState,
-    KeptFile,
-    KeptRelease,
-    rollout_from_json,
-)
+from interlock_tools.rollout import Artifact, HostSet, rollout_from_json
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 EDGE = App("edge", ("web1",), "/srv/edge", Strategy.FILES, files=(FileSpec("d/", "/etc/d/"),))
