@@ -152,9 +152,9 @@ async def open_midway(
         yield shop, shipping, call_id
 
 
-def kill_server(config: Path, app: str, artifact: str, step: str, host: str, moment: str) -> None:
-    """A server of its own ships this as r2, and is killed at this moment."""
-    command = [sys.executable, killed_deployment.__file__, str(config), app, artifact, "r2", step, host, moment]
+def kill_server(config: Path, app: str, artifact: str, step: str, host: str, moment: str, release: str = "r2") -> None:
+    """A server of its own ships this release, and is killed at this moment."""
+    command = [sys.executable, killed_deployment.__file__, str(config), app, artifact, release, step, host, moment]
     done = subprocess.run(
         command, cwd=Path(killed_deployment.__file__).parent, capture_output=True, text=True, timeout=WAIT_SECONDS,
         check=False,

@@ -29,7 +29,7 @@ from interlock_policies.measured import inverse_changes, measured_effects, undec
 from interlock_policies.redact import Redactor
 from interlock_policies.severity import side_effects_score
 from interlock_tools.call import Json, Mode
-from interlock_tools.changes import Change
+from interlock_tools.changes import Change, Weighed
 from interlock_tools.effects import Effects
 from interlock_tools.errors import (
     ApprovalRequired,
@@ -89,8 +89,11 @@ class Landing:
         if ticket.held is not None:
             return self._of_held(ticket, ticket.held, executed)
         measured = executed.measured
-        beyond = undeclared_changes(ticket.effects.declared, measured.changes)
-        outcome = Outcome(executed, beyond, side_effects=self._score(ticket, measured))
+        weighed = measured.weighed or Weighed(
+            undeclared_changes(ticket.effects.declared, measured.changes), self._score(ticket, measured)
+        )
+        beyond = weighed.undeclared
+        outcome = Outcome(executed, beyond, side_effects=weighed.side_effects)
         if ticket.landing is not None:  # its landing had begun: on the host it is one and the same
             return await self.land(ticket, replace(outcome, layer=ticket.landing))
         if not measured.layer:

@@ -27,7 +27,7 @@ from interlock.records import (
 from interlock_policies.facts import HostFacts, Level
 from interlock_tools.call import Check, Json
 from interlock_tools.catalog import Contract
-from interlock_tools.changes import Change
+from interlock_tools.changes import Change, Weighed
 from interlock_tools.effects import Network
 from interlock_tools.envelope import Attempt, Envelope, Verified
 from interlock_tools.errors import Refusal
@@ -117,6 +117,7 @@ class Measured:
 
     `layer` is the digest of the held layer ("" = nothing waits: nothing changed, or it landed already). `scratch`
     counts changes in scratch directories that vanished with the run. `undo_why`: why there is no undo ("" = there is).
+    `weighed`: of a deployment, whose paths lie on many hosts (`HOST:PATH`) and were weighed there.
     """
 
     observed: str = "none"  # staged | confined | scanned | none
@@ -128,6 +129,7 @@ class Measured:
     bytes: int = 0
     undo_why: str = "nothing was kept"
     notes: tuple[str, ...] = ()
+    weighed: Weighed | None = None
 
 
 @dataclass(frozen=True, slots=True)

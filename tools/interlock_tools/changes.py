@@ -56,6 +56,14 @@ class Change:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A measured effect that was held against what was expected already: what is beyond that, and the score of it."""
+
+    undeclared: tuple[Change, ...] = ()
+    side_effects: float | None = None
+
+
 def change_from_json(value: Mapping[str, Json]) -> Change:
     """A recorded change as a value again. Raises KeyError or ValueError where it is none."""
     return Change(

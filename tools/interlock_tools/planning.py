@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from interlock_tools.apps import App
 from interlock_tools.effects import Effect, EffectKind
-from interlock_tools.file_planning import file_effects, file_plans, file_words
+from interlock_tools.file_planning import ORIGINAL, file_effects, file_plans, file_words
 from interlock_tools.found import HostState
 from interlock_tools.rollout import CLOSE_STEPS, Artifact, HostPlan, HostSet, Kind, Rollout, StepName
 
@@ -165,6 +165,8 @@ def effects_on(app: App, rollout: Rollout, plan: HostPlan) -> tuple[Effect, ...]
     if not plan.has:
         found.append(Effect(EffectKind.WRITE, f"{app.path}/releases/{rollout.release}", by, recursive=True))
     found += file_effects(plan, by)
+    if plan.files and not plan.before:
+        found.append(Effect(EffectKind.WRITE, f"{app.path}/releases/{ORIGINAL}", by, recursive=True))
     if app.shared:
         found.append(Effect(EffectKind.WRITE, f"{app.path}/shared", by, recursive=True))
     found += [Effect(EffectKind.DELETE, f"{app.path}/releases/{name}", by, recursive=True) for name in plan.drops]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,12 +19,13 @@ from interlock.deploy.asking import Deployment
 from interlock.deploy.driving import Drive, Progressed, Record
 from interlock.deploy.looking import Looking
 from interlock.deploy.ports import DeployStore
-from interlock.deploy.records import DeploymentRow
+from interlock.deploy.records import DeploymentRow, StepRow
 from interlock.deploy.steps import Steps
 from interlock.deploy.telling import is_live, is_settled, result_of, sentence_of
 from interlock.deploy.views import Views
+from interlock.deploy.weighing import measured_effect
 from interlock.hosts.cancelling import ended, see_through, taken
-from interlock.ports import LEFT, SHUTDOWN, Executed, Measured, Progress, Request
+from interlock.ports import LEFT, SHUTDOWN, Executed, Progress, Request
 from interlock.records import NotAdmitted
 from interlock.ticket import Ticket
 from interlock.trail import Trail
@@ -123,10 +124,10 @@ class Deploys:
         row = await self.store.deployment(ticket.call.call_id)
         if row is None:
             return Executed({}, Cancelled(reason="the server stopped before anything of it began"), started=False)
-        if row.phase == "ended":
-            return _as_recorded(row)
         app, rollout = _APPS.validate_python(row.plan["app"]), rollout_from_json(row.plan["rollout"])
         deployment = Deployment(ticket.call, app, rollout, row.fence, _report(progress))
+        if row.phase == "ended":
+            return await self._measured(deployment, _as_recorded(row), await self.store.steps(row.call_id))
         plan = ticket.tool.plan(ticket.call)
         if row.phase == "forward" and isinstance(plan, Deploy) and rollout.artifact is not None:
             await self.looking.proposing.prepared(app, plan)  # where its bytes lie was known to the server that died
@@ -217,7 +218,9 @@ class Deploys:
         if not is_settled(deployment.rollout, Record.of(rows)):
             reason = f"{row.reason}; {said}: those hosts are asked again until they answer"
             unknown = OutcomeUnknown(reason=self.redactor.text(reason), call_id=row.call_id)
-            return Executed({**result, "outcome": "unknown"}, unknown, started=True)
+            return await self._measured(
+                deployment, Executed({**result, "outcome": "unknown"}, unknown, started=True), rows
+            )
         kind = refusal_codes().get(row.code, Internal)
         because = "It shows what is live and healthy now. A release that failed is mended and shipped as a new one."
         step = Recovery.use("deploy_status", {"app": deployment.app.name}, because)
@@ -231,7 +234,13 @@ class Deploys:
         error = {} if why is None else {"code": why.code, "reason": why.reason}
         kept = self.redactor.json({**result, "error": error})
         await self.store.end_deployment(row.call_id, outcome, kept, self.clock())
-        return Executed(result, why, started=True, measured=Measured(notes=_left_out(result)))
+        return await self._measured(deployment, Executed(result, why, started=True), rows)
+
+    async def _measured(self, deployment: Deployment, executed: Executed, rows: Sequence[StepRow]) -> Executed:
+        """The same with what it changed on its hosts, and what is said of those that it left out."""
+        notes = _left_out(executed.result)
+        measured = await measured_effect(deployment, rows, self.looking.facts, notes)
+        return replace(executed, measured=measured)
 
     async def _status(self, plan: object, principal: str) -> Executed:
         app = self.looking.app_of(plan, principal) if isinstance(plan, Deploy) else None

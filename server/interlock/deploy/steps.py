@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from interlock.authorize import Authority
 from interlock.deploy.asking import Asked, Deployment, app_plan, command_of
+from interlock.deploy.measuring import HOOKS, kept_of
 from interlock.deploy.ports import DeployStore
 from interlock.deploy.records import StepRow
 from interlock.ports import LEFT, Executed, Hosts, Run
@@ -121,7 +122,7 @@ class Steps:
         if asked is None:
             work = self._app_step_back if step in BACK_STEPS else self._app_step
             return await work(deployment, plan, app_plan(deployment, plan, step))
-        return self._of_command(await self._execute(deployment, plan, step, attempt, asked))
+        return self._of_command(step, await self._execute(deployment, plan, step, attempt, asked))
 
     async def _found(self, deployment: Deployment, plan: HostPlan, step: StepName, known: StepRow) -> StepEnd | None:
         """How a step ended that was begun before; None where its host never began it, and now never will."""
@@ -131,7 +132,7 @@ class Steps:
         run = self._run(deployment, plan, step, known.attempt, asked)
         found = await self.hosts.collect(run)
         if found is not None:
-            return await self._known_now(plan.host, run, self._of_command(found))
+            return await self._known_now(plan.host, run, self._of_command(step, found))
         never = StepEnd(Cancelled(reason="its host never began it"), {"began": False})
         await self._ended(known, never)
         return None
@@ -158,7 +159,7 @@ class Steps:
         found = await _ended_soon(self.hosts.collect(run))
         end = StepEnd(Cancelled(reason="it never began"), {"began": False})
         if found is not None:
-            end = await self._known_now(plan.host, run, self._of_command(found))
+            end = await self._known_now(plan.host, run, self._of_command(step, found))
         if isinstance(end.refusal, OutcomeUnknown):
             return False
         await self._ended(known, end)
@@ -206,18 +207,19 @@ class Steps:
         asked = command_of(deployment, plan, StepName.SERVICE)
         if asked is None:
             return {"host": plan.host, "active": False, "said": "the app has no service"}
-        end = self._of_command(await self._execute(deployment, plan, StepName.SERVICE, 0, asked))
+        end = self._of_command(StepName.SERVICE, await self._execute(deployment, plan, StepName.SERVICE, 0, asked))
         active, _ = await self.looked(deployment.app, plan.host, HealthCheck("service"))
         said = end.detail.get("stdout") or end.detail.get("stderr") or end.detail.get("reason", "")
         return {"host": plan.host, "active": active, "said": said}
 
-    def _of_command(self, executed: Executed) -> StepEnd:
+    def _of_command(self, step: StepName, executed: Executed) -> StepEnd:
         said = {
             name: str(executed.result[name])[-OUTPUT_SHOWN_CHARS_MAX:]
             for name in ("stdout", "stderr")
             if executed.result.get(name)
         }
-        return StepEnd(executed.refusal, {**said, **_said(executed.refusal)})
+        kept = kept_of(executed) if step in HOOKS else {}
+        return StepEnd(executed.refusal, {**said, **kept, **_said(executed.refusal)})
 
     # ── health ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

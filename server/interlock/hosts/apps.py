@@ -104,7 +104,7 @@ async def change_app(
     return Executed(shown, None, started=True)
 
 
-_SAID = ("already", "live", "before", "placed", "removed", "kept", "real", "have", "entries", "changes")
+_SAID = ("already", "live", "before", "placed", "removed", "kept", "real", "have", "entries", "changes", "changes_cut")
 
 
 def head_of(plan: AppPlan) -> dict[str, Json]:

@@ -25,8 +25,8 @@ PARTS = (
     "measuring", "filework", "fileplans",
     "frames", "rundirs", "gone", "processes", "recording", "orders", "ending", "spooling", "services", "launching",
     "supervise", "measured", "held", "starting", "spares", "following", "working", "settling", "expiring", "putting",
-    "artifacts", "tarballs", "zips", "unpacking", "appfolders", "appclaims", "appuploads", "sharing", "placing",
-    "currents", "filesets", "filelooking", "fileimages", "filelanding", "engines", "releases",
+    "artifacts", "tarballs", "zips", "unpacking", "appfolders", "appchanges", "appclaims", "appuploads", "sharing",
+    "placing", "currents", "filesets", "filelooking", "fileimages", "filelanding", "engines", "releases",
     "jobs", "lines", "looping", "telling", "serving",
 )  # fmt: skip
 PYTHONS = ("python3", "/usr/libexec/platform-python", *(f"python3.{minor}" for minor in range(13, 5, -1)))

@@ -10,8 +10,9 @@ import fcntl
 import os
 import re
 import time
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from interlock.runner.appchanges import Noting
 from interlock.runner.appfolders import (
     OWN_FOLDER,
     AppFolder,
@@ -63,22 +64,27 @@ def claim_app(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
     """Make the folder where it is missing, and claim it. Raises RunFault("stale", "busy", "absent"), OSError."""
     del body
     who = Claimant(head)
-    app = _made_app(app_path(head))
+    app, made = _made_app(app_path(head))
     try:
-        app.make()
+        made += [path for path in app.make() if not path.startswith(OWN_FOLDER)]
         _must_be_ours(app)
         with _locked(app):
             held = app_claim(app)
             if held is not None:
                 _must_give_way(held, who)
+            noting = Noting(app, head)
+            noting.made("claim", *made)
             write_record(app.folder(OWN_FOLDER), CLAIM_NAME, who.claim())
             run_step("app-claimed")
-            return {"real": app.real, "claim": app_claim(app), "free_bytes": app.free_bytes()}
+            told = {"real": app.real, "claim": app_claim(app), "free_bytes": app.free_bytes()}
+            return {**told, **noting.told()}
     finally:
         app.close()
 
 
-def _made_app(path: str) -> AppFolder:
+def _made_app(path: str) -> Tuple[AppFolder, List[str]]:
+    """The folder, and [""] where it was made just now."""
+    made = []
     with contextlib.suppress(FileExistsError):
         try:
             os.mkdir(path, 0o755)
@@ -89,10 +95,11 @@ def _made_app(path: str) -> AppFolder:
             os.fsync(above)
         finally:
             os.close(above)
+        made.append("")
     app = opened_app(path)
     if app is None:
         raise RunFault("absent", "%s is a link that leads nowhere: make what it leads to on the host" % path)
-    return app
+    return app, made
 
 
 def _must_give_way(held: Dict[str, Any], who: Claimant) -> None:
@@ -134,7 +141,7 @@ def free_app(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
         held = _claim_held(app, who)
         if held["open"]:
             write_record(app.folder(OWN_FOLDER), CLAIM_NAME, {**held, "open": False})
-    return {"freed": True}
+        return {"freed": True, **Noting(app, head).told()}
 
 
 @contextlib.contextmanager

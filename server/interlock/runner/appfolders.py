@@ -3,7 +3,8 @@
 `PATH` is opened once, wherever the operator's links lead; everything below it is reached from there by descriptors that
 follow no link, so that nobody can swap a folder for one. In it lie
 - `releases/ID`: what was unpacked; `current`: a relative link to the live one; `shared`: what outlives releases,
-- `.interlock`, of the login's user alone: `lock`, `claim.json`, `upload-SHA256`, `releases/ID.json` (the manifests).
+- `.interlock`, of the login's user alone: `lock`, `claim.json`, `changes.json` (what its deployment changed),
+  `upload-SHA256`, `releases/ID.json` (the manifests).
 """
 
 import contextlib
@@ -61,15 +62,18 @@ class AppFolder:
                 raise
             return None
 
-    def make(self) -> None:
-        """Make what is missing of its folders, on disk at the end. Raises RunFault("exists"), OSError."""
+    def make(self) -> List[str]:
+        """Make what is missing of its folders, on disk at the end; which it was. Raises RunFault("exists"), OSError."""
+        made = []
         for path, mode in APP_FOLDERS:
             above, _, name = path.rpartition("/")
             held = self.folder(above) if above else self.top
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, mode, dir_fd=held)
                 os.fsync(held)
+                made.append(path)
             self.folder(path)
+        return made
 
     def free_bytes(self) -> int:
         """How much room there is for this user."""

@@ -10,6 +10,7 @@ import subprocess
 import time
 from typing import Any, Dict, List, Tuple
 
+from interlock.runner.appchanges import Noting
 from interlock.runner.appclaims import fenced_app
 from interlock.runner.appfolders import (
     MANIFESTS_FOLDER,
@@ -81,13 +82,15 @@ def note_release(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
         if already and (known or {})["sha256"] != sha256:
             reason = "%s/releases/%s is there with other content: choose another id" % (app.real, release)
             raise RunFault("exists", reason)
+        noting, step = Noting(app, head), "place %s" % release
         if not already:
+            noting.note(step, "releases/" + release)
             manifest = {"id": release, "sha256": sha256, "bytes": 0, "entries": 0, "placed_at": time.time()}
             write_record(app.folder(MANIFESTS_FOLDER), "%s.json" % release, manifest)
             if stat_at(releases, release) is None:
                 os.mkdir(release, 0o755, dir_fd=releases)
         os.fsync(releases)
-        return {"placed": True, "already": already, "release": release}
+        return {"placed": True, "already": already, "release": release, **noting.told(step)}
 
 
 def clear_containers(head: Dict[str, Any], gone: List[str]) -> None:

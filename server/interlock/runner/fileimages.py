@@ -90,17 +90,23 @@ def forget_old_images(app: AppFolder, deployment: str) -> None:
 # ── folders on the way ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def ways_missing(real: str) -> List[str]:
+    """The folders that a file needs and that are not there, the highest first."""
+    above = os.path.dirname(real)
+    missing: List[str] = []
+    while not os.path.lexists(above):
+        missing.insert(0, above)
+        above = os.path.dirname(above)
+    return missing
+
+
 def make_way(before: int, real: str) -> None:
     """Make the folders that a file needs, each on record first, so that they go again with it. Raises OSError."""
-    above = os.path.dirname(real)
-    missing = []
-    while not os.path.lexists(above):
-        missing.append(above)
-        above = os.path.dirname(above)
+    missing = ways_missing(real)
     if not missing:
         return
-    write_record(before, MADE_NAME, {"made": [*_ways_made(before), *reversed(missing)]})
-    for path in reversed(missing):
+    write_record(before, MADE_NAME, {"made": [*_ways_made(before), *missing]})
+    for path in missing:
         folder, name = open_parent(path)
         try:
             with contextlib.suppress(FileExistsError):

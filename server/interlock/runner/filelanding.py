@@ -8,20 +8,23 @@ neither was changed by somebody else, and is never written over.
 
 import os
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
+from interlock.runner.appchanges import Noting
 from interlock.runner.appclaims import fenced_app
 from interlock.runner.appfolders import RELEASE_ID, app_text
 from interlock.runner.contents import sha256_of
 from interlock.runner.copying import Meta, copy_file, meta_at, remove_entry, sync_folder
-from interlock.runner.currents import current_link, must_be_live, switch_current
+from interlock.runner.currents import CURRENT_NAME, current_link, must_be_live, switch_current
 from interlock.runner.fileimages import (
+    ORIGINAL,
     before_of,
     forget_old_images,
     keep_original,
     make_way,
     save_images,
     unmake_way,
+    ways_missing,
 )
 from interlock.runner.filesets import (
     ABSENT_FILE,
@@ -61,6 +64,8 @@ def land_set(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
             _must_lie({file.real: (file.expect,) for file in files})
             before = save_images(app, deployment, files)
             run_step("app-saved")
+        noting, step = Noting(app, head), "land %s" % release
+        noting.note(step, *_touched(files, () if live else (ORIGINAL,)))
         if not live:
             keep_original(app, deployment)
         may_be = {file.real: (file.expect, file.after) for file in files}
@@ -78,7 +83,7 @@ def land_set(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
             run_step("app-switched")
         os.fsync(app.top)
         forget_old_images(app, deployment)
-        return {"live": release, "before": expected, "already": False, "changes": _landed_changes(files)}
+        return {"live": release, "before": expected, "already": False, **noting.told(step)}
 
 
 def return_set(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
@@ -92,7 +97,9 @@ def return_set(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
         before = before_of(app, deployment)
         if before is None:  # then nothing had been touched
             must_be_live(app, live, release)
-            return {"live": release, "already": True}
+            return {"live": release, "already": True, "changes": []}
+        noting, step = Noting(app, head), "return %s" % release
+        noting.note(step, *_touched(files))
         entries = {entry.target: entry for entry in read_set(before) or []}
         foreign = []
         for file in reversed(files):
@@ -115,7 +122,7 @@ def return_set(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
         if foreign:
             reason = "changed by somebody else since, and left as it is: %s" % ", ".join(foreign[:SAID_MAX])
             raise RunFault("stale", reason)
-        return {"live": release, "already": False}
+        return {"live": release, "already": False, **noting.told(step)}
 
 
 # ── before anything is changed ───────────────────────────────────────────────────────────────────────────────────────
@@ -214,13 +221,8 @@ def _remove_file(real: str) -> None:
         os.close(folder)
 
 
-def _landed_changes(files: List[Wanted]) -> List[Dict[str, Any]]:
-    """What a landing changed, path by path: it found what was expected, and left what was wanted."""
-    found = []
-    for file in files:
-        op = "meta" if file.expect == file.after else "modify"
-        op = "create" if file.expect == ABSENT_FILE else "delete" if file.after == ABSENT_FILE else op
-        was = None if file.expect == ABSENT_FILE else {"kind": "file"}
-        if file.expect != file.after or file.after != ABSENT_FILE:
-            found.append({"op": op, "path": file.real, "kind": "file", "was": was})
-    return found
+def _touched(files: List[Wanted], releases: Tuple[str, ...] = ()) -> List[str]:
+    """Every path that a landing or a return may change, as changes are noted."""
+    ways = [way for file in files for way in ways_missing(file.real)]
+    places = dict.fromkeys([*ways, *(file.real for file in files)])
+    return [*places, *("releases/" + release for release in releases), CURRENT_NAME]

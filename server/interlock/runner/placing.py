@@ -8,6 +8,7 @@ import stat
 import time
 from typing import Any, Dict, List, NamedTuple
 
+from interlock.runner.appchanges import Noting
 from interlock.runner.appclaims import fenced_app
 from interlock.runner.appfolders import (
     MANIFESTS_FOLDER,
@@ -24,7 +25,7 @@ from interlock.runner.appuploads import ARTIFACT_BYTES_MAX, drop_artifact, opene
 from interlock.runner.artifacts import member_parts
 from interlock.runner.copying import remove_entry
 from interlock.runner.rundirs import RunFault
-from interlock.runner.sharing import SHARED_PATHS_MAX, share_paths, shared_parts
+from interlock.runner.sharing import SHARED_PATHS_MAX, share_paths, shared_lacks, shared_parts
 from interlock.runner.steps import run_step
 from interlock.runner.tree import CONTENT_FLAGS, LISTING_FLAGS, LayerFault, stat_at, walk_tree
 from interlock.runner.unpacking import Unpacking, contents_of
@@ -72,6 +73,7 @@ def place_release(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
     del body
     asked = Placing.asked(head)
     with fenced_app(head) as app:
+        noting, step = Noting(app, head), "place %s" % asked.release
         known = manifest_of(app, asked.release)
         found = stat_at(app.folder("releases"), asked.release)
         already = found is not None and stat.S_ISDIR(found.st_mode) and (known or {}).get("sha256") == asked.sha256
@@ -79,14 +81,16 @@ def place_release(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
             reason = "%s/releases/%s is there with other content: choose another id" % (app.real, asked.release)
             raise RunFault("exists", reason)
         if not already:
-            known = _placed(app, asked, str(head["deployment"]))
+            known = _placed(app, asked, str(head["deployment"]), noting)
+        elif (known or {}).get("deployment") == head["deployment"]:
+            noting.made(step, "releases/" + asked.release)  # by its first try, where that could not note it
         os.fsync(app.folder("releases"))  # also for a worker that was killed before it came to it
         if not asked.keep_upload:
             drop_artifact(app, asked.sha256)
-        return {**(known or {}), "placed": True, "already": already, "release": asked.release}
+        return {**(known or {}), "placed": True, "already": already, "release": asked.release, **noting.told(step)}
 
 
-def _placed(app: AppFolder, asked: Placing, deployment: str) -> Dict[str, Any]:
+def _placed(app: AppFolder, asked: Placing, deployment: str, noting: Noting) -> Dict[str, Any]:
     """The manifest of the release that is there now."""
     releases, aside = app.folder("releases"), NEW_RELEASE + asked.release
     artifact = opened_upload(app, asked.sha256, asked.bytes)
@@ -94,7 +98,7 @@ def _placed(app: AppFolder, asked: Placing, deployment: str) -> Dict[str, Any]:
         remove_entry(releases, aside)
         os.mkdir(aside, 0o755, dir_fd=releases)
         try:
-            made = _made(app, asked, artifact, aside)
+            made = _made(app, asked, artifact, aside, noting)
             run_step("app-unpacked")
             manifest = {
                 "id": asked.release, "sha256": asked.sha256, "bytes": asked.bytes, "deployment": deployment,
@@ -113,7 +117,7 @@ def _placed(app: AppFolder, asked: Placing, deployment: str) -> Dict[str, Any]:
     return manifest
 
 
-def _made(app: AppFolder, asked: Placing, artifact: int, aside: str) -> Dict[str, Any]:
+def _made(app: AppFolder, asked: Placing, artifact: int, aside: str, noting: Noting) -> Dict[str, Any]:
     """Unpack it, give it its shared paths, and wait until all of it is on disk."""
     root = os.open(aside, LISTING_FLAGS, dir_fd=app.folder("releases"))
     try:
@@ -123,6 +127,8 @@ def _made(app: AppFolder, asked: Placing, artifact: int, aside: str) -> Dict[str
         unpacking.unpack(contents)
         if unpacking.entries <= SYNC_EACH_ENTRIES_MAX or not _is_synced_at_once(root):
             _sync_each(app.folder("releases"), aside)
+        lacks = shared_lacks(app, asked.shared)
+        noting.note("place %s" % asked.release, "releases/" + asked.release, *lacks)
         share_paths(app, root, asked.shared)
     finally:
         os.close(root)

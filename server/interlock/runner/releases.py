@@ -10,6 +10,7 @@ import stat
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from interlock.runner.appchanges import Noting
 from interlock.runner.appclaims import app_claim, claim_app, fenced_app, free_app
 from interlock.runner.appfolders import (
     MANIFESTS_FOLDER,
@@ -25,7 +26,7 @@ from interlock.runner.appfolders import (
 )
 from interlock.runner.appuploads import drop_old_uploads, upload_piece, uploads_there
 from interlock.runner.copying import remove_entry
-from interlock.runner.currents import ABSENT, current_link, current_of, must_be_live, switch_current
+from interlock.runner.currents import ABSENT, CURRENT_NAME, current_link, current_of, must_be_live, switch_current
 from interlock.runner.engines import clear_containers, container_there, note_release
 from interlock.runner.filelanding import land_set, return_set
 from interlock.runner.filelooking import TARGETS_MAX, contents_there, files_there
@@ -109,12 +110,14 @@ def switch_release(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
     expected = "" if head.get("expect") == "" else app_text(head, "expect", RELEASE_ID)
     with fenced_app(head) as app:
         current = current_link(app)
+        noting, step = Noting(app, head), "switch %s" % wanted
         if current.live != wanted:
             must_be_live(app, current.live, expected)
+            noting.note(step, CURRENT_NAME)
             switch_current(app, wanted)
             run_step("app-switched")
         os.fsync(app.top)  # also for a worker that was killed before it came to it
-        return {"live": wanted, "before": current.live, "already": current.live == wanted}
+        return {"live": wanted, "before": current.live, "already": current.live == wanted, **noting.told(step)}
 
 
 # ── removing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -131,11 +134,13 @@ def prune_releases(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
         placed = [known["id"] for known in _releases(app) if known["sha256"]]
         going = [name for name in placed[keep:] if name not in spare and not current.is_in(app, name)]
         hashes = {known["sha256"] for known in _releases(app) if known["id"] in going}
+        noting = Noting(app, head)
+        noting.note("prune", *("releases/" + release for release in going))
         for release in reversed(going):
             _remove(app, release)
         clear_containers(head, sorted(hashes - {known["sha256"] for known in _releases(app)}))
         drop_old_uploads(app, time.time())
-        return {"removed": sorted({*removed, *going}), "kept": len(placed) - len(going)}
+        return {"removed": sorted({*removed, *going}), "kept": len(placed) - len(going), **noting.told("prune")}
 
 
 def drop_release(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
@@ -150,10 +155,12 @@ def drop_release(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
         is_there = stat_at(app.folder("releases"), release) is not None
         if is_there and manifest_of(app, release) is None:
             raise RunFault("exists", "%s/releases/%s was not placed by us: it stays" % (app.real, release))
+        noting, step = Noting(app, head), "drop %s" % release
+        noting.note(step, "releases/" + release)
         for name in (NEW_RELEASE + release, OLD_RELEASE + release):
             remove_entry(app.folder("releases"), name)
         _remove(app, release)
-        return {"dropped": is_there}
+        return {"dropped": is_there, **noting.told(step)}
 
 
 def _remove(app: AppFolder, release: str) -> None:

@@ -35,6 +35,15 @@ def shared_parts(paths: List[str]) -> List[List[str]]:
     return found
 
 
+def shared_lacks(app: AppFolder, paths: List[List[str]]) -> List[str]:
+    """What has to be made in `shared` for these paths, as it is called below the app's folder; of each the highest."""
+    lacks = []
+    for parts in paths:
+        ways = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
+        lacks += ["shared/" + way for way in ways if stat_at(app.folder("shared"), way) is None][:1]
+    return sorted(set(lacks))
+
+
 def share_paths(app: AppFolder, release: int, paths: List[List[str]]) -> None:
     """Put each shared path's link into an open release. Raises RunFault("exists"), OSError."""
     for parts in paths:

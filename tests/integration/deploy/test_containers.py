@@ -46,6 +46,8 @@ async def test_an_image_is_pulled_by_its_digest_and_its_container_takes_the_old_
         first = await shop.ship(image(digests, "one"), app="box")
         assert (first["state"], first["result"]["outcome"]) == ("succeeded", "live"), first
         assert [page(host) for host in boxes] == ["one"] * 2
+        assert (first["scores"]["side_effects"], first["effects"]["observed"]) == (1.0, "confined")
+        assert any(path.startswith("web1:/srv/box/releases/") for path in first["effects"]["created"])
         again = await shop.ship(f"{IMAGE}@{image(digests, 'one')}", app="box")
         assert again["result"]["outcome"] == "unchanged"
         second = await shop.ship(image(digests, "two"), app="box", release="r2")

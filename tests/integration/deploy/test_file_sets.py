@@ -37,6 +37,11 @@ async def test_a_set_of_files_lands_on_every_host_with_that_hosts_own_values(fle
         for host, workers in zip(fleet, (4, 2, 4), strict=True):
             text = f"# first of {host.name}\nworkers {workers}\npassword {SECRET}\nhealthy\n"
             assert etc(host) == {"edge.conf": (text, 0o640), "conf.d/a.conf": ("a of first\n", 0o644)}
+            changed = answer["effects"]
+            assert f"{host.name}:/srv/etc/edge.conf" in changed["modified"]
+            assert {f"{host.name}:/srv/etc/conf.d", f"{host.name}:/srv/etc/conf.d/a.conf"} <= set(changed["created"])
+        assert (answer["effects"]["observed"], answer["effects"]["undeclared"]) == ("confined", [])
+        assert answer["scores"]["side_effects"] == 1.0
         again = await shop.ship("first", app="edge")
         assert again["result"]["outcome"] == "unchanged"
 
@@ -49,6 +54,10 @@ async def test_a_sick_set_is_taken_back_to_exactly_what_was_there_before(fleet: 
         assert (answer["state"], answer["error"]["code"]) == ("failed", "VERIFICATION_FAILED")
         assert states(answer) == {"web1": "taken_back", "web2": "untouched", "web3": "untouched"}
         assert [etc(host) for host in fleet] == before
+        assert not [
+            path for kind in ("created", "modified", "deleted") for path in answer["effects"][kind] if "etc" in path
+        ]
+        assert answer["scores"]["side_effects"] == 1.0
         assert (await shop.ship("first", app="edge", release="r2"))["state"] == "succeeded"
         second = [etc(host) for host in fleet]
         write_set(tmp_path, "sick2", healthy=False, a="other\n", b="more\n")

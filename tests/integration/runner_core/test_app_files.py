@@ -91,16 +91,20 @@ def test_a_set_lands_whole_and_what_was_there_comes_back_exactly(site: AppSite) 
     files = wanted(site, OLD, ONE)
     told = site.ask("land", release="r1", expect="", files=files)
     assert told["ok"], told
-    assert [(change["op"], Path(change["path"]).name) for change in told["changes"]] == [
+    assert {(change["op"], Path(change["path"]).name) for change in told["changes"]} == {
         ("modify", "a.conf"),
+        ("create", "conf.d"),
         ("create", "b.conf"),
-    ]
+        ("create", "original"),
+        ("create", "current"),
+    }
     landed = tree(site)
     assert {name: found[0] for name, found in landed.items()} == {"etc/a.conf": b"one\n", "etc/conf.d/b.conf": b"new\n"}
     assert landed["etc/a.conf"][1:3] == before["etc/a.conf"][1:3], "mode and owner of what it replaces are kept"
     assert os.readlink(site.path / "current") == "releases/r1"
     assert stat.S_IMODE((site.path / "releases/r1").stat().st_mode) == 0o700, "a set may hold secrets"
-    assert site.ask("land", release="r1", expect="", files=files)["ok"], "once more it goes on to the same end"
+    again = site.ask("land", release="r1", expect="", files=files)
+    assert (again["ok"], again["changes"]) == (True, told["changes"]), "once more it goes on to the same end"
 
     assert site.ask("return", release="", expect="r1", files=files)["ok"]
     assert tree(site) == before
@@ -108,6 +112,8 @@ def test_a_set_lands_whole_and_what_was_there_comes_back_exactly(site: AppSite) 
     assert not (site.path / "current").is_symlink()
     assert site.ask("return", release="", expect="r1", files=files)["ok"], "once more it changes nothing"
     assert tree(site) == before
+    left = [Path(change["path"]).name for change in site.ask("free")["changes"]]
+    assert sorted(left) == ["app", "original", "r1", "releases", "shared"], "and nothing of that is told to be changed"
 
 
 def test_a_later_set_removes_what_it_does_not_have_and_the_first_state_is_kept_as_a_release(site: AppSite) -> None:

@@ -37,7 +37,7 @@ def test_a_release_is_uploaded_placed_and_live_by_one_link(site: AppSite) -> Non
     assert os.readlink(site.path / "current") == "releases/v1"
     assert (site.path / "current/bin/run").stat().st_mode & 0o7777 == 0o755
     assert (site.path / "current/bin/run").stat().st_uid == site.path.stat().st_uid
-    assert site.names(".interlock") == ["claim.json", "lock", "releases"], "the upload is gone"
+    assert site.names(".interlock") == ["changes.json", "claim.json", "lock", "releases"], "the upload is gone"
     assert site.own("").stat().st_mode & 0o7777 == 0o700
 
 
@@ -355,7 +355,8 @@ def test_what_broke_at_any_step_ends_right_when_it_is_asked_for_again(site: AppS
     assert site.switch("v2", "v1" if step == "app-switched" else "")["ok"]
     assert site.ask("prune", keep=1)["ok"]
     assert (site.names("releases"), site.names(".interlock/releases")) == (["v2"], ["v2.json"])
-    assert (site.names(".interlock"), site.names("shared")) == (["claim.json", "lock", "releases"], ["data"])
+    own = ["changes.json", "claim.json", "lock", "releases"]
+    assert (site.names(".interlock"), site.names("shared")) == (own, ["data"])
     assert Path(site.path, "current/file").read_text() == "v2"
     if step == "app-pruned" and fault == "kill":
         assert again["removed"] == ["v0"]
