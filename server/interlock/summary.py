@@ -43,7 +43,7 @@ def summary(ticket: Ticket, redactor: Redactor) -> str:
     shown = [f"{name}: {_shown(redactor, value, 600)}" for name, value in lines]
     # A deployment is approved as it is planned, host by host.
     rollout = ticket.rollout
-    plan = (f"sha256 {rollout.digest}", *words_of(rollout)[:FLEET_SHOWN_MAX]) if rollout else ()
+    plan = (f"sha256 {rollout.digest}", *words_of(rollout, files=not ticket.diff)[:FLEET_SHOWN_MAX]) if rollout else ()
     shown += [f"plan: {_shown(redactor, line, 400)}" for line in plan]
     shown += [f"diff: {_shown(redactor, line, 400)}" for line in ticket.diff[:DIFF_LINES_MAX]]
     if len(ticket.diff) > DIFF_LINES_MAX:

@@ -78,7 +78,7 @@ def _deploy_release(apps: Sequence[App], hosts: tuple[str, ...], limits: FieldLi
         _app_field(apps),
         text(
             "artifact",
-            "Name, or path on a host.",
+            "Name, image digest, or path on a host.",
             "file",
             "archive",
             "package",

@@ -12,6 +12,7 @@ from interlock_tools.rollout import FilePlan, HostPlan, Rollout
 ORIGINAL = "original"  # the release that is what was there before the first one
 SHA256_CHARS = 64
 HOSTS_SAID_MAX = 10
+WORDS_MAX = 100
 NOTHING = FoundFile("", ABSENT)
 
 
@@ -73,7 +74,9 @@ def file_words(rollout: Rollout) -> tuple[str, ...]:
     for plan in rollout.hosts:
         for file in plan.files:
             hosts.setdefault((file.word, file.target, file.before, file.after), []).append(plan.host)
-    return tuple(f"{word} {target} on {_named(names)}" for (word, target, _, _), names in hosts.items())
+    lines = [f"{word} {target} on {_named(names)}" for (word, target, _, _), names in hosts.items()]
+    more = len(lines) - WORDS_MAX
+    return (*lines[:WORDS_MAX], *((f"… and {more} more changes of files",) if more > 0 else ()))
 
 
 def _named(hosts: Sequence[str]) -> str:

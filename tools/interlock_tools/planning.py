@@ -186,8 +186,11 @@ def _service_effects(app: App, action: str, by: str) -> tuple[Effect, ...]:
     return (Effect(EffectKind.SERVICE, f"{action} {app.service.unit.rpartition('/')[2]}", by),)
 
 
-def words_of(rollout: Rollout) -> tuple[str, ...]:
-    """The plan in lines, for a person: first what, then each host in the order in which it is switched."""
+def words_of(rollout: Rollout, *, files: bool = True) -> tuple[str, ...]:
+    """The plan in lines, for a person: first what, then each host in the order in which it is switched.
+
+    `files` False: a diff that stands beside it names the files.
+    """
     what = rollout.release if rollout.kind is not Kind.SERVICE else rollout.action
     lines = [f"{rollout.kind.value} of {rollout.app}: {what}"]
     if rollout.artifact is not None:
@@ -202,7 +205,7 @@ def words_of(rollout: Rollout) -> tuple[str, ...]:
             change = f"{plan.before or '(nothing)'} → {what}" if rollout.release else what
             removed = f", removes {' '.join(plan.drops)}" if plan.drops else ""
             lines.append(f"{name}: {host}: {change}: {steps}{removed}")
-    lines += file_words(rollout)
+    lines += file_words(rollout) if files else ()
     lines += [f"unchanged: {host}: it is live there" for host in rollout.unchanged]
     lines += [f"skipped: {host}: {why}" for host, why in rollout.skipped]
     return tuple(lines)

@@ -24,6 +24,7 @@ from interlock_tools.rollout import Rollout, rollout_from_json
 
 ENDED_SHOWN_MAX = 5
 DRIFTED_SHOWN_MAX = 50
+FILES_SHOWN_MAX = 20
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class Views:
 
     def preview(self, ticket: Ticket, rollout: Rollout) -> Executed:
         """The plan in words and values, and whom it would ask. Nothing is changed."""
-        words: list[Json] = list(words_of(rollout))
+        words: list[Json] = list(words_of(rollout, files=not ticket.diff))
         asks = list(ticket.decision.obligations)
-        plan = {"outcome": "preview", "plan": rollout.to_json(), "words": words, "would_ask": asks}
+        plan = {"outcome": "preview", "plan": _shown_plan(rollout), "words": words, "would_ask": asks}
         plan |= {"diff": list(ticket.diff)} if ticket.diff else {}
         return Executed(plan, None, started=True)
 
@@ -101,6 +102,16 @@ class Views:
     async def progress(self, row: DeploymentRow) -> dict[str, Json]:
         """Where a deployment stands, host by host."""
         return progress_of(row, rollout_from_json(row.plan["rollout"]), await self.store.steps(row.call_id))
+
+
+def _shown_plan(rollout: Rollout) -> Json:
+    """The plan with as many of each host's files as are worth sending; all of them are in its digest."""
+    shown = rollout.to_json()
+    for host in shown["hosts"]:
+        files = host.get("files") or []
+        if len(files) > FILES_SHOWN_MAX:
+            host |= {"files": files[:FILES_SHOWN_MAX], "more_files": len(files) - FILES_SHOWN_MAX}
+    return {**shown, "digest": rollout.digest}
 
 
 async def _unheard(_: str) -> None:

@@ -32,6 +32,7 @@ from interlock_tools.app_plans import (
 )
 from interlock_tools.call import Json
 from interlock_tools.errors import (
+    CommandFailed,
     ConcurrencyLimited,
     ContainmentUnavailable,
     HostUnreachable,
@@ -219,6 +220,8 @@ def refusal_of(fault: RunnerFault, host: str) -> Refusal:
     match fault.code:
         case "stale":
             return StaleState(reason=reason, recovery=Recovery.wait("Send it again: it is planned anew."))
+        case "broken_off":
+            return CommandFailed(reason=reason)
         case "busy":
             return ConcurrencyLimited(reason=reason, retry_after_seconds=30)
         case "exists" | "absent" | "refused" | "bad_request":

@@ -49,16 +49,24 @@ NAME_CHARS_KEPT = 60
 
 
 def land_set(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
-    """Make a set of files live at its targets; once more it goes on. Raises RunFault("stale", "absent", "refused")."""
+    """Make a set of files live at its targets; once more it goes on.
+
+    Raises RunFault("stale", "absent", "refused") where nothing was changed, "broken_off" where it has to go back.
+    """
     del body
     release, deployment = app_text(head, "release", RELEASE_ID), str(head.get("deployment"))
     expected = "" if head.get("expect") == "" else app_text(head, "expect", RELEASE_ID)
     files = Wanted.asked(head)
     with fenced_app(head) as app:
-        source, entries = set_of(app, release)
-        metas = _checked_set(source, entries, files)
-        live = current_link(app).live
         before = before_of(app, deployment)
+        try:
+            source, entries = set_of(app, release)
+            metas = _checked_set(source, entries, files)
+            live = current_link(app).live
+        except RunFault as fault:
+            if before is None:
+                raise
+            raise RunFault("broken_off", fault.reason)  # its first try may have landed some of it
         if before is None:
             must_be_live(app, live, expected)
             _must_lie({file.real: (file.expect,) for file in files})
@@ -70,7 +78,7 @@ def land_set(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
             keep_original(app, deployment)
         may_be = {file.real: (file.expect, file.after) for file in files}
         for file in files:
-            _must_lie({file.real: may_be[file.real]})
+            _must_lie({file.real: may_be[file.real]}, "broken_off")
             if file.after == ABSENT_FILE:
                 _remove_file(file.real)
             else:
@@ -177,11 +185,11 @@ def _meta_lying(real: str) -> Optional[Meta]:
         os.close(folder)
 
 
-def _must_lie(allowed: Dict[str, Any]) -> None:
-    """Raises RunFault("stale") where what lies at one of these places is none of what it may be."""
+def _must_lie(allowed: Dict[str, Any], code: str = "stale") -> None:
+    """Raises RunFault(code) where what lies at one of these places is none of what it may be."""
     for real, states in allowed.items():
         if state_at(real)["state"] not in states:
-            raise RunFault("stale", "%s was changed by somebody else since it was looked at: look again" % real)
+            raise RunFault(code, "%s was changed by somebody else since it was looked at: look again" % real)
 
 
 # ── one file ─────────────────────────────────────────────────────────────────────────────────────────────────────────

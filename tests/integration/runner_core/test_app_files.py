@@ -179,6 +179,23 @@ def test_what_somebody_else_changed_is_never_written_over(site: AppSite) -> None
     assert (site.own("before") / "d1/files" / image["name"]).read_text() == "hand-made\n", "and is not lost"
 
 
+def test_a_landing_that_meets_a_change_in_its_middle_says_that_it_has_to_go_back(site: AppSite) -> None:
+    before = tree(site)
+    placed(site, "r1", ONE)
+    files = wanted(site, OLD, ONE)
+    assert not site.ask("land", by=site.helper("app-landed=kill"), release="r1", expect="", files=files).get("ok")
+    theirs = site.ground / "etc/conf.d/b.conf"
+    theirs.parent.mkdir()
+    theirs.write_text("theirs\n")
+    for path in (theirs, theirs.parent):
+        os.chown(path, UID, UID)
+    told = site.ask("land", release="r1", expect="", files=files)
+    assert (told["fault"], theirs.read_text()) == ("broken_off", "theirs\n")
+    assert site.ask("return", release="", expect="r1", files=files)["fault"] == "stale", "it names what is theirs"
+    theirs.unlink()
+    assert tree(site) == before
+
+
 def test_a_set_that_is_not_the_one_that_was_decided_on_is_refused(site: AppSite) -> None:
     before = tree(site)
     placed(site, "r1", ONE)
