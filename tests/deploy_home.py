@@ -110,7 +110,7 @@ class Shop:
 def config_of(folder: Path, fleet: Fleet, *, env: str = "dev", more: str = "", tables: str = "") -> Path:
     """An interlock.toml for the fleet's shop; `more` are keys of the app, `tables` further tables."""
     path = folder / "interlock.toml"
-    manager = "runit" if fleet[0].service == "runit" else "supervisor"
+    manager = fleet[0].service
     text = toml(fleet).replace('"test"', json.dumps(env)) + SHOP
     write_artifact(folder, "one")
     path.write_text(

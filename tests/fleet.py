@@ -18,11 +18,15 @@ from fleet_disk import lay_disk, remove_disk
 from fleet_host import Host, processes_in
 
 SIZE_MAX = 50
-_PROGRAMS = {"runit": ("runsvdir", "sv"), "supervisor": ("supervisord", "supervisorctl")}
+_PROGRAMS = {
+    "runit": ("runsvdir", "sv"),
+    "supervisor": ("supervisord", "supervisorctl"),
+    "systemd": ("systemctl",),
+}
 _MISSING = [one for one in ("nginx", "nsenter", "unshare", "ip", *sum(_PROGRAMS.values(), ())) if not shutil.which(one)]
 needs_fleet = pytest.mark.skipif(
     os.geteuid() != 0 or bool(_MISSING),
-    reason=f"a fleet is made by root, with nginx, runit, supervisor and namespaces; missing: {_MISSING}",
+    reason=f"a fleet is made by root, with nginx, runit, supervisor, systemd and namespaces; missing: {_MISSING}",
 )
 SSHD_CONFIG = """HostKey /etc/ssh/host_key
 AuthorizedKeysFile /etc/ssh/authorized_keys
@@ -65,7 +69,7 @@ class Fleet:
 def running_fleet(
     folder: Path, size: int, *, service: str = "runit", disk_bytes: int = 0, images: Path | None = None
 ) -> Iterator[Fleet]:
-    """`size` started hosts, web1 and on. `service`: runit or supervisor; `disk_bytes`: of a /srv that can be filled.
+    """`size` started hosts, web1 and on, under the manager `service`. `disk_bytes`: of a /srv that can be filled.
 
     `images`: of the container engine that each host then has.
     """

@@ -17,7 +17,35 @@ MODES = {"runs": 0o700, "home": 0o700, "tmp": 0o1777, "vartmp": 0o1777}
 MANAGERS = {
     "runit": "runsvdir -P /etc/service",
     "supervisor": "supervisord -n -c /etc/supervisor/supervisord.conf",
+    "systemd": "unshare --mount --propagation private --pid --fork --uts --cgroup /bin/bash /etc/nginx/systemd.sh",
 }
+# systemd has to be the first process of its own, with cgroups of its own. It starts our target alone: nothing of what a
+# distribution starts at a boot, which would write to this machine's disk.
+SYSTEMD = """set -e
+mount -t proc proc /proc
+mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
+mkdir -p /sys/fs/cgroup/systemd /run/systemd/system
+if mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd; then
+  how="systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1"
+else
+  mount -t cgroup2 cgroup2 /sys/fs/cgroup
+fi
+cp /etc/nginx/fleet.target /etc/nginx/nginx.service /run/systemd/system/
+export container=fleet
+exec /lib/systemd/systemd --system --unit=fleet.target --log-target=console $how
+"""
+TARGET = "[Unit]\nDefaultDependencies=no\nWants=nginx.service\n"
+UNIT = """[Unit]
+DefaultDependencies=no
+StartLimitIntervalSec=0
+[Service]
+Type=exec
+ExecStart=/usr/sbin/nginx
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=on-failure
+StandardOutput=null
+StandardError=null
+"""
 NGINX = f"""daemon off; worker_processes 1; pid /run/nginx.pid; error_log /var/log/nginx/error.log;
 events {{ worker_connections 64; }}
 http {{
@@ -78,6 +106,9 @@ def lay_disk(folder: Path, name: str, service: str, disk_bytes: int, images: Pat
         (folder / "log" / log).mkdir()
     (folder / "nginx" / "nginx.conf").write_text(NGINX)
     (folder / "supervisor" / "supervisord.conf").write_text(SUPERVISORD)
+    if service == "systemd":
+        for file, text in (("systemd.sh", SYSTEMD), ("fleet.target", TARGET), ("nginx.service", UNIT)):
+            (folder / "nginx" / file).write_text(text)
     if service == "runit":
         program = folder / "service" / "nginx" / "run"
         program.parent.mkdir()

@@ -148,15 +148,37 @@ class Host:
         if not ready or process.stdout.readline() != b"ready\n":
             raise RuntimeError(f"{self.name} did not start: {(self.folder / 'first.log').read_text()}")
         self._pid = self._first()
-        # As long as it is held open, no namespace of anybody else's gets its number.
-        weakref.finalize(self, os.close, os.open(f"/proc/{self._pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC))
-        self.namespaces.add(os.readlink(f"/proc/{self._pid}/ns/pid"))
+        self._know_namespace()
+        if self.service == "systemd":  # it answers only who is in its own namespaces
+            wait_for(self._systemd, f"systemd of {self.name}")
+            self._pid = self._systemd()
+            self._know_namespace()
         (self.folder / FIRST_FILE).write_text(str(self._pid))
         wait_for(lambda: self.get()[0] > 0, f"the web server of {self.name}")
         if self.service == "supervisor":  # to whom it is STARTING for a second
             asked = ["supervisorctl", "status", "nginx"]
             wait_for(lambda: " RUNNING " in self.run(asked).stdout, f"supervisord of {self.name}")
+        if self.service == "systemd":
+            wait_for(lambda: self.run(["systemctl", "is-active", "nginx"]).returncode == 0, f"systemd of {self.name}")
         self.door.open()
+
+    def _know_namespace(self) -> None:
+        # As long as it is held open, no namespace of anybody else's gets its number.
+        weakref.finalize(self, os.close, os.open(f"/proc/{self._pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC))
+        self.namespaces.add(os.readlink(f"/proc/{self._pid}/ns/pid"))
+
+    def _systemd(self) -> int:
+        """The first process of its systemd, as numbered outside; 0 as long as there is none."""
+        todo = [self._first()]
+        while todo:
+            number = todo.pop()
+            try:
+                if Path(f"/proc/{number}/comm").read_text() == "systemd\n":
+                    return number
+                todo += map(int, Path(f"/proc/{number}/task/{number}/children").read_text().split())
+            except OSError:  # it ended meanwhile
+                continue
+        return 0
 
     def _first(self) -> int:
         """Its first process, as numbered outside; 0 where there is none."""

@@ -138,7 +138,11 @@ def test_the_inventory_of_a_fleet_is_one_that_loads(fleet: Fleet, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("service", "restart"),
-    [("runit", ["sv", "restart", "nginx"]), ("supervisor", ["supervisorctl", "restart", "nginx"])],
+    [
+        ("runit", ["sv", "restart", "nginx"]),
+        ("supervisor", ["supervisorctl", "restart", "nginx"]),
+        ("systemd", ["systemctl", "restart", "nginx"]),
+    ],
 )
 def test_a_restart_is_seen_by_who_asks_all_the_while(
     start_fleet: Callable[..., Fleet], service: str, restart: list[str]
@@ -216,7 +220,7 @@ def test_a_host_without_a_disk_of_its_own_fills_nobodys(fleet: Fleet) -> None:
         fleet[0].fill()
 
 
-@pytest.mark.parametrize("service", ["runit", "supervisor"])
+@pytest.mark.parametrize("service", ["runit", "supervisor", "systemd"])
 def test_nothing_of_a_fleet_is_left_when_its_test_fails(tmp_path: Path, service: str) -> None:
     fleets = []
 

@@ -173,10 +173,11 @@ async def test_an_app_whose_name_is_a_command_is_refused_and_nothing_runs(fleet:
         assert not any((host.root / "seen").exists() or (host.root / "shop").exists() for host in fleet)
 
 
-async def test_a_fleet_under_supervisor_is_shipped_to_and_taken_back_as_well(
-    start_fleet: Callable[..., Fleet], tmp_path: Path
+@pytest.mark.parametrize("manager", ["supervisor", "systemd"])
+async def test_a_fleet_under_another_manager_is_shipped_to_and_taken_back_as_well(
+    start_fleet: Callable[..., Fleet], tmp_path: Path, manager: str
 ) -> None:
-    fleet = start_fleet(2, service="supervisor")
+    fleet = start_fleet(2, service=manager)
     write_artifact(tmp_path, "sick", healthy=False)
     async with open_shop(config_of(tmp_path, fleet), fleet) as shop:
         assert (await shop.ship("one", release="r1"))["state"] == "succeeded"

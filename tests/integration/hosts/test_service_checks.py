@@ -1,4 +1,4 @@
-"""Services controlled and checked where they really run: runit, supervisord, scripts of /etc/init.d, nginx."""
+"""Services controlled and checked where they really run: runit, supervisord, systemd, scripts of /etc/init.d, nginx."""
 
 import subprocess
 import time
@@ -48,12 +48,13 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served_by_both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Served]]:
-    """One host with each manager, and on each two more programs: one that falls over, one that does not let go."""
+def served_by_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Served]]:
+    """One host with each manager; on two of them also a program that falls over, and one that does not let go."""
     folder = tmp_path_factory.mktemp("served")
     with (
         running_fleet(folder / "runit", 1) as (runit,),
         running_fleet(folder / "supervisor", 1, service="supervisor") as (supervisor,),
+        running_fleet(folder / "systemd", 1, service="systemd") as (systemd,),
     ):
         config = supervisor.folder / "supervisor" / "supervisord.conf"
         for name, program in PROGRAMS.items():
@@ -70,13 +71,14 @@ def served_by_both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
         yield {
             "runit": Served(runit, Service("nginx", ManagerKind.RUNIT, timeout_seconds=10)),
             "supervisor": Served(supervisor, Service("nginx", ManagerKind.SUPERVISOR, timeout_seconds=10)),
+            "systemd": Served(systemd, Service("nginx", ManagerKind.SYSTEMD, timeout_seconds=10)),
         }
 
 
-@pytest.fixture(params=["runit", "supervisor"])
-def served(served_by_both: dict[str, Served], request: pytest.FixtureRequest) -> Served:
+@pytest.fixture(params=["runit", "supervisor", "systemd"])
+def served(served_by_all: dict[str, Served], request: pytest.FixtureRequest) -> Served:
     """Each of them, with nginx running."""
-    one = served_by_both[request.param]
+    one = served_by_all[request.param]
     if not one.is_active(one.nginx):
         assert one.does(one.nginx, "start").returncode == 0
     return one
@@ -100,7 +102,7 @@ def test_a_service_that_was_stopped_is_down_and_one_that_was_started_is_up(serve
     assert not served.is_active(served.nginx)
     assert served.does(served.nginx, "stop").returncode == 0  # it is what was asked for
     assert served.does(served.nginx, "start").returncode == 0
-    assert len(served.numbers("master")) == 1
+    wait_for(lambda: len(served.numbers("master")) == 1, "one nginx")
     assert served.is_active(served.nginx)
     assert served.does(served.nginx, "start").returncode == 0
 
@@ -112,7 +114,7 @@ def test_a_restart_is_a_new_process_and_a_reload_is_not(served: Served) -> None:
     assert served.numbers("master") == before
     wait_for(lambda: served.numbers("worker") and not served.numbers("worker") & workers, "new workers")
     assert served.does(served.nginx, "restart").returncode == 0
-    assert len(served.numbers("master")) == 1
+    wait_for(lambda: len(served.numbers("master")) == 1, "one nginx")
     assert not served.numbers("master") & before
 
 
@@ -140,17 +142,19 @@ def test_a_service_that_is_not_there_fails(served: Served, action: str) -> None:
     assert not served.is_active(replace(served.nginx, unit="nobody"))
 
 
+@pytest.mark.parametrize("manager", ["runit", "supervisor"])
 @pytest.mark.parametrize("action", ["start", "restart"])
-def test_a_program_that_falls_over_was_not_started(served: Served, action: str) -> None:
+def test_a_program_that_falls_over_was_not_started(served_by_all: dict[str, Served], manager: str, action: str) -> None:
+    served = served_by_all[manager]
     flaps = replace(served.nginx, unit="flaps", timeout_seconds=2)
     assert served.does(flaps, action).returncode != 0
     served.does(flaps, "stop")
 
 
 def test_supervisor_calls_a_program_started_that_falls_over_again_and_again_and_we_do_not(
-    served_by_both: dict[str, Served],
+    served_by_all: dict[str, Served],
 ) -> None:
-    served = served_by_both["supervisor"]
+    served = served_by_all["supervisor"]
     flaps = replace(served.nginx, unit="flaps", timeout_seconds=1)
     served.host.run(["supervisorctl", "start", "flaps"])
     told = served.host.run(["supervisorctl", "start", "flaps"])
@@ -160,8 +164,8 @@ def test_supervisor_calls_a_program_started_that_falls_over_again_and_again_and_
     served.does(flaps, "stop")
 
 
-def test_a_program_that_does_not_let_go_is_not_called_restarted(served_by_both: dict[str, Served]) -> None:
-    served = served_by_both["runit"]
+def test_a_program_that_does_not_let_go_is_not_called_restarted(served_by_all: dict[str, Served]) -> None:
+    served = served_by_all["runit"]
     stubborn = replace(served.nginx, unit="stubborn", timeout_seconds=3)
     assert served.does(stubborn, "start").returncode == 0
     wait_for(lambda: "sleep 0.1" in served.host.processes().values(), "the trap to be set")
@@ -173,8 +177,8 @@ def test_a_program_that_does_not_let_go_is_not_called_restarted(served_by_both: 
     wait_for(lambda: not served.is_active(stubborn), "the end of the stubborn one")
 
 
-def test_a_supervisor_that_does_not_run_fails_whatever_it_is_told(served_by_both: dict[str, Served]) -> None:
-    served = served_by_both["supervisor"]
+def test_a_supervisor_that_does_not_run_fails_whatever_it_is_told(served_by_all: dict[str, Served]) -> None:
+    served = served_by_all["supervisor"]
     config = served.host.folder / "supervisor" / "other.conf"
     config.write_text("[supervisorctl]\nserverurl=unix:///run/nobody.sock\n")
     other = replace(served.nginx, config="/etc/supervisor/other.conf")
@@ -183,8 +187,8 @@ def test_a_supervisor_that_does_not_run_fails_whatever_it_is_told(served_by_both
     assert not served.is_active(other)
 
 
-def test_a_configuration_in_the_folder_of_a_release_is_not_taken(served_by_both: dict[str, Served]) -> None:
-    served = served_by_both["supervisor"]
+def test_a_configuration_in_the_folder_of_a_release_is_not_taken(served_by_all: dict[str, Served]) -> None:
+    served = served_by_all["supervisor"]
     (served.host.root / "supervisord.conf").write_text("[supervisorctl]\nserverurl=unix:///srv/theirs.sock\n")
     theirs = served.host.run(["bash", "-c", "cd /srv && supervisorctl status nginx"])
     assert "theirs.sock" in theirs.stdout
@@ -212,7 +216,11 @@ async def test_a_health_check_of_a_service_passes_while_it_runs(served: Served, 
     assert not (await measured(served.host, tmp_path / "down", check)).passed
 
 
-async def test_a_script_of_init_d_is_asked_where_no_manager_knows_the_name(served: Served, tmp_path: Path) -> None:
+@pytest.mark.parametrize("manager", ["runit", "supervisor"])
+async def test_a_script_of_init_d_is_asked_where_no_manager_knows_the_name(
+    served_by_all: dict[str, Served], manager: str, tmp_path: Path
+) -> None:
+    served = served_by_all[manager]
     scripts = served.host.root / "init.d"
     scripts.mkdir(exist_ok=True)
     for name, code in (("works", 0), ("fails", 3)):
