@@ -10,7 +10,7 @@ from typing import List, Optional
 
 from interlock.runner.appfolders import MANIFESTS_FOLDER, OWN_FOLDER, AppFolder, read_record, write_record
 from interlock.runner.contents import content_sha256
-from interlock.runner.copying import copy_entry, copy_file, meta_at, remove_entry
+from interlock.runner.copying import copy_entry, copy_file, meta_at, remove_entry, sync_folder
 from interlock.runner.filesets import ABSENT_FILE, SET_FILES, SET_NAME, SetEntry, Wanted, read_set, write_set
 from interlock.runner.tree import LISTING_FLAGS, open_parent, stat_at
 
@@ -111,6 +111,7 @@ def make_way(before: int, real: str) -> None:
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o755, dir_fd=folder)
+            sync_folder(folder)
         finally:
             os.close(folder)
 

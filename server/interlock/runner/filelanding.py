@@ -115,6 +115,8 @@ def return_set(head: Dict[str, Any], body: bytes) -> Dict[str, Any]:
             now = state_at(file.real)["state"]
             if entry is None or now not in (file.after, entry.sha256):
                 foreign.append(file.target)
+            elif now != file.after:
+                continue  # it was not come to: it is as it was
             elif entry.sha256 == ABSENT_FILE:
                 _remove_file(file.real)
             else:
