@@ -19,6 +19,7 @@ done
 _NAMES = """N={name}; D={deployment}; B="$N{before}$D"
 made_by() {{ "$E" container inspect --format '{{{{index .Config.Labels "interlock.deployment"}}}}' "$1" 2>/dev/null; }}
 is_there() {{ "$E" container inspect "$1" >/dev/null 2>&1; }}
+free_name() {{ is_there "$N" || "$E" rm -f "$N" >/dev/null 2>&1; }}  # a run that was killed may have kept it
 gone() {{ "$E" stop -t {stop} "$1" >/dev/null 2>&1; "$E" rm -f "$1" >/dev/null; }}
 """
 # What this deployment made is made anew; whatever had the name before is put aside, and what earlier ones had goes.
@@ -28,9 +29,11 @@ done
 if [ "$(made_by "$N")" = "$D" ]; then gone "$N" || exit
 elif is_there "$N"; then "$E" stop -t {stop} "$N" >/dev/null && "$E" rename "$N" "$B" || exit
 fi
+free_name
 exec "$E" run -d --name "$N" {labels} {options} {image} {command}
 """
 _RETURN = """if [ "$(made_by "$N")" = "$D" ]; then gone "$N" || exit; fi
+free_name
 if ! is_there "$N" && is_there "$B"; then "$E" rename "$B" "$N" || exit; fi
 if is_there "$N"; then exec "$E" start "$N"; fi
 """
