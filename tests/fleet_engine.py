@@ -8,10 +8,11 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+
+from waiting import wait_for
 
 REGISTRY = "127.0.0.1:5000"
 IMAGE = f"{REGISTRY}/shop"
@@ -53,7 +54,7 @@ def build_images(folder: Path) -> dict[str, str]:
         ["docker-registry", "serve", str(folder / "registry.yml")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        _wait_for(address)
+        wait_for(lambda: _answers(address), "the registry")
         return {name: _built(folder, name, address, environment) for name in ("one", "two", "sick")}
     finally:
         serving.terminate()
@@ -85,18 +86,13 @@ def _built(folder: Path, name: str, address: str, environment: dict[str, str]) -
     return digest.read_text().strip().removeprefix("sha256:")
 
 
-def _wait_for(address: str) -> None:
+def _answers(address: str) -> bool:
     host, _, port = address.partition(":")
-    until = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-        except OSError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.02)
-        else:
-            return
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def lay_engine(folder: Path, images: Path) -> None:

@@ -6,10 +6,9 @@ import select
 import signal
 import subprocess
 import sys
-import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,8 @@ from fleet_disk import HTTP_PORT
 from fleet_door import Door
 from interlock.settings import HostSettings, SecretRef
 from sshd import SSHD
+from waiting import START_SECONDS, wait_for
 
-START_SECONDS = 20.0
 END_SECONDS = 10.0
 COMMAND_SECONDS = 60.0
 POLL_EVERY_SECONDS = 0.02
@@ -236,12 +235,3 @@ def processes_in(namespaces: set[str]) -> dict[int, str]:
         except OSError:  # it ended meanwhile
             continue
     return found
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
-    """Wait until it holds: a host's processes and ports tell nobody."""
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            raise TimeoutError(f"{what} was waited for {seconds:.0f} seconds")
-        time.sleep(0.01)  # nobody tells when it holds

@@ -20,7 +20,7 @@ async def main(config: Path, app_name: str, artifact: str, release: str, where: 
     async with open_app(load(config), on_deploy_step=on_step) as app:
         asked = {"app": app_name, "artifact": artifact, "release": release, "intent": "ship it", "wait_seconds": 60}
         answer = await app.front.call(Request("agent", "session", "deploy_release", asked))
-    print(f"it was never come to: {answer.to_json()}", file=sys.stderr)  # noqa: T201 - who waits for the kill reads why
+    sys.exit(f"it was never come to: {answer.to_json()}")
 
 
 if __name__ == "__main__":

@@ -74,11 +74,12 @@ def file_words(rollout: Rollout) -> tuple[str, ...]:
     for plan in rollout.hosts:
         for file in plan.files:
             hosts.setdefault((file.word, file.target, file.before, file.after), []).append(plan.host)
-    lines = [f"{word} {target} on {_named(names)}" for (word, target, _, _), names in hosts.items()]
+    lines = [f"{word} {target} on {named(names)}" for (word, target, _, _), names in hosts.items()]
     more = len(lines) - WORDS_MAX
     return (*lines[:WORDS_MAX], *((f"… and {more} more changes of files",) if more > 0 else ()))
 
 
-def _named(hosts: Sequence[str]) -> str:
+def named(hosts: Sequence[str]) -> str:
+    """The first hosts, and how many more there are."""
     more = len(hosts) - HOSTS_SAID_MAX
     return ", ".join(hosts[:HOSTS_SAID_MAX]) + (f" and {more} more" if more > 0 else "")

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from interlock.deploy.rendering import RenderedSet
+from interlock.deploy.rendering import RenderedSet, Sets
 from interlock.ports import Hosts
 from interlock_tools.apps import App
 from interlock_tools.errors import Refusal
+from interlock_tools.file_planning import named
 from interlock_tools.found import ABSENT, FileTexts
 from interlock_tools.rollout import FilePlan, Kind, Rollout
 
 FILES_SHOWN_MAX = 40
 LINES_SHOWN_MAX = 400
 LINE_CHARS_MAX = 400
-HOSTS_SAID_MAX = 5
 CONTEXT_LINES = 2
-
-Sets = Mapping[str, RenderedSet]
 
 
 async def diff_of(
@@ -61,10 +59,8 @@ async def diff_of(
 
 
 def _file(file: FilePlan, names: Sequence[str]) -> list[str]:
-    more = len(names) - HOSTS_SAID_MAX
-    on = ", ".join(names[:HOSTS_SAID_MAX]) + (f" and {more} more" if more > 0 else "")
     really = f" (really {file.real})" if file.real != file.target else ""
-    return [f"{file.word} {file.target}{really} on {on}"]
+    return [f"{file.word} {file.target}{really} on {named(names)}"]
 
 
 def _content(file: FilePlan, texts: FileTexts | Refusal, made: RenderedSet | None) -> Iterator[str]:

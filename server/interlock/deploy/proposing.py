@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from interlock.deploy.artifacts import Artifacts
 from interlock.deploy.ports import DeployStore
-from interlock.deploy.rendering import RenderedSet, Rendering, release_of
+from interlock.deploy.rendering import Rendering, Sets, release_of
 from interlock.deploy.returning import rollback_of
 from interlock.deploy.standing import engineless, image_named, misplaced, reached
 from interlock.ports import Hosts, Store
@@ -24,7 +24,6 @@ from interlock_tools.rollout import Artifact, Rollout
 
 RELEASE_DIGITS = 12
 Known = Mapping[str, HostFacts | Refusal]  # what is known of each host, or why it cannot be asked
-Sets = Mapping[str, RenderedSet]
 
 
 @dataclass(frozen=True)

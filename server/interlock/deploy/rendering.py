@@ -99,6 +99,9 @@ class Rendering:
         return RenderedSet(self.artifacts.keep(packed), files, texts)
 
 
+Sets = Mapping[str, RenderedSet]  # by host
+
+
 def release_of(sets: Mapping[str, HostSet]) -> str:
     """What a set is called by default: 12 hex digits of a hash over what every host is to have."""
     return digest_of({host: made.artifact.sha256 for host, made in sets.items()})[:12]
