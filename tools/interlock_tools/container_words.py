@@ -19,7 +19,8 @@ done
 _NAMES = """N={name}; D={deployment}; B="$N{before}$D"
 made_by() {{ "$E" container inspect --format '{{{{index .Config.Labels "interlock.deployment"}}}}' "$1" 2>/dev/null; }}
 is_there() {{ "$E" container inspect "$1" >/dev/null 2>&1; }}
-free_name() {{ is_there "$N" || "$E" rm -f "$N" >/dev/null 2>&1; }}  # a run that was killed may have kept it
+# A run that was killed may have kept the name. Only where the engine says so itself: an answer that fails says nothing.
+free_name() {{ "$E" container inspect "$N" 2>&1 >/dev/null | grep -qi 'no such' && "$E" rm -f "$N" >/dev/null 2>&1; }}
 gone() {{ "$E" stop -t {stop} "$1" >/dev/null 2>&1; "$E" rm -f "$1" >/dev/null; }}
 """
 # What this deployment made is made anew; whatever had the name before is put aside, and what earlier ones had goes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from interlock.config.app_files import say_unused
 from interlock.config.app_forms import Fault
 from interlock.config.app_sections import AppSection
 from interlock.config.spot import Spot
@@ -20,9 +21,9 @@ def build_container(section: AppSection, name: str, spot: Spot) -> Container | N
         if section.container is not None:
             spot.say(('only the strategy "container" has it', 'remove it, or strategy = "container"'), "container")
         return None
-    for key, used in (("shared", section.shared), ("unpack", not section.unpack), ("service", section.service)):
-        if used:
-            spot.say(('the strategy "container" has no such thing', "remove it"), key)
+    say_unused(section, spot)
+    if section.service is not None:
+        spot.say(('the strategy "container" has no such thing', "remove it"), "service")
     found = section.container
     if found is None:
         spot.say(("it has no container", '[apps.NAME.container] with image = "registry.example.com/shop"'), "container")

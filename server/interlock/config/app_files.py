@@ -13,13 +13,13 @@ from interlock.config.references import secret_value
 from interlock.config.selection import selected, selection_fault
 from interlock.config.sight import Sight
 from interlock.config.spot import Spot
+from interlock.runner.filesets import OWNER
 from interlock.settings import HostSettings, SecretRef
 from interlock_policies.paths import is_within, normalised
 from interlock_policies.redact import VALUE_CHARS_MIN
 from interlock_tools.apps import GIVEN_VALUES, App, FileSpec, Strategy, ValueLayer
 
 _MODE = re.compile(r"0?[0-7]{3}")
-_OWNER = re.compile(r"[A-Za-z0-9_.-]{1,64}(?::[A-Za-z0-9_.-]{1,64})?")
 _VALUE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -32,6 +32,13 @@ class FileSet:
     secrets: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
+def say_unused(section: AppSection, spot: Spot) -> None:
+    """Keys that a release in a folder of its own has, and this strategy has not."""
+    for key, used in (("shared", bool(section.shared)), ("unpack", not section.unpack)):
+        if used:
+            spot.say((f'the strategy "{section.strategy}" has no such thing', "remove it"), key)
+
+
 def build_files(section: AppSection, path: str, spot: Spot, hosts: Mapping[str, HostSettings]) -> FileSet:
     """The set as a value; what is wrong with it is said at its spot."""
     if Strategy(section.strategy) is not Strategy.FILES:
@@ -39,9 +46,7 @@ def build_files(section: AppSection, path: str, spot: Spot, hosts: Mapping[str, 
             if getattr(section, key):
                 spot.say(('only the strategy "files" has them', 'remove it, or strategy = "files"'), key)
         return FileSet()
-    for key, used in (("shared", bool(section.shared)), ("unpack", not section.unpack)):
-        if used:
-            spot.say(('the strategy "files" has no such thing', "remove it"), key)
+    say_unused(section, spot)
     if not section.files:
         example = '[[apps.NAME.files]] with source = "app.conf.tmpl" and target = "/etc/app/app.conf"'
         spot.say(("it has no files", example), "files")
@@ -70,7 +75,7 @@ def _file(section: FileSection, path: str, spot: Spot) -> FileSpec:
         spot.say(("one of the two is a folder, the other is not", 'end both with "/", or none'), "target")
     if section.mode and not _MODE.fullmatch(section.mode):
         spot.say(("this is no mode of a file", 'three octal digits, such as "0640"'), "mode")
-    if section.owner and not _OWNER.fullmatch(section.owner):
+    if section.owner and not OWNER.fullmatch(section.owner):
         spot.say(("this is no owner", 'a user, or user:group, such as "root:www-data"'), "owner")
     mode = int(section.mode, 8) if section.mode and _MODE.fullmatch(section.mode) else None
     ends = "/" if target.endswith("/") else ""
@@ -92,8 +97,9 @@ def _check_apart(files: tuple[FileSpec, ...], spot: Spot) -> None:
     """No two files of a set have the same place: which one lands there would be chance."""
     for number, file in enumerate(files):
         for other in files[:number]:
-            if is_within(file.target.rstrip("/"), other.target.rstrip("/")):
-                fault = ("another file of the set goes there, or to a folder above it", "give each a place of its own")
+            first, second = other.target.rstrip("/"), file.target.rstrip("/")
+            if is_within(first, second) or is_within(second, first):
+                fault = ("another file of the set goes there, or above or below it", "give each a place of its own")
                 spot.say(fault, "files", number, "target")
                 break
 

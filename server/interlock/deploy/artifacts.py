@@ -77,9 +77,12 @@ class Artifacts:
         place = folder / f"{made.sha256}.tar"
         if not place.is_file():
             handle, temporary = tempfile.mkstemp(dir=folder, prefix=".new-")
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(temporary).rename(place)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                Path(temporary).rename(place)
+            finally:
+                Path(temporary).unlink(missing_ok=True)
             _forget(folder.glob("*.tar"), SETS_KEPT_MAX)
         place.touch()
         self._places[made.sha256] = place

@@ -50,7 +50,7 @@ async def diff_of(
         if file.before == ABSENT or sees(host, file.real):
             lines += _content(file, texts[host], sets.get(host))
         else:
-            lines.append("  (not shown: policy does not let you read what is there)")
+            lines.append("  (not shown: what is there is a secret, or policy does not let you read it)")
     if len(alike) > len(shown):
         lines.append(f"… and {len(alike) - len(shown)} more files")
     if len(lines) > LINES_SHOWN_MAX:

@@ -11,6 +11,7 @@ from interlock.deploy.proposing import Proposing
 from interlock.deploy.standing import contained, for_mode, strictest
 from interlock.entry import Entry
 from interlock.guard import Guard
+from interlock.hosts.secret_files import is_secret
 from interlock.ports import Hosts, Request
 from interlock.ticket import Ticket
 from interlock.trail import Step, Trail
@@ -33,10 +34,6 @@ from interlock_tools.planning import (
     effects_on,
 )
 from interlock_tools.rollout import Rollout
-
-
-def _all(_host: str, _path: str) -> bool:
-    return True
 
 
 @dataclass(frozen=True)
@@ -95,8 +92,10 @@ class Looking:
             reads = Effects(inferred=(Effect(EffectKind.READ, path, call.tool),))
             return self.guard.decide(principal, reached[host], call, reads, situation).verdict is Verdict.ALLOW
 
-        # A human who is asked may see what is there; whoever only looks sees what they may read.
-        sees = may_read if call.mode is Mode.PREVIEW else _all
+        def sees(host: str, path: str) -> bool:
+            """What is a secret by its place is shown to nobody; whoever only looks sees what they may read."""
+            return not is_secret(path, reached[host]) and (call.mode is not Mode.PREVIEW or may_read(host, path))
+
         diff = await diff_of(self.hosts, app, rollout, proposal.sets, sees) if rollout and shows else ()
         units = [cost_units(found, reached[host]) for host, found in effects.items()]
         whole = Effects(inferred=tuple(dict.fromkeys(each for found in effects.values() for each in found.inferred)))

@@ -88,7 +88,7 @@ class Proposing:
         refused = reached(app, states) or misplaced(states) or engineless(app, states)
         if refused is not None:
             return refused
-        release = plan.release or (release_of(sets) if sets else artifact.sha256[:RELEASE_DIGITS])
+        release = plan.release or (release_of(sets) if sets else artifact.sha256)[:RELEASE_DIGITS]
         for state in states:
             kept = state.release(release)
             sha256 = sets[state.host].artifact.sha256 if sets else artifact.sha256

@@ -103,8 +103,8 @@ Sets = Mapping[str, RenderedSet]  # by host
 
 
 def release_of(sets: Mapping[str, HostSet]) -> str:
-    """What a set is called by default: 12 hex digits of a hash over what every host is to have."""
-    return digest_of({host: made.artifact.sha256 for host, made in sets.items()})[:12]
+    """The SHA-256 (hex) over what every host is to have, after which a set is named."""
+    return digest_of({host: made.artifact.sha256 for host, made in sets.items()})
 
 
 def values_of(app: App, host: str) -> dict[str, str]:

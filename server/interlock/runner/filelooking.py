@@ -58,7 +58,7 @@ def _text_lying(real: str, left: int) -> Optional[str]:
     try:
         folder, name = open_parent(real)
     except OSError:
-        return ""
+        return None
     try:
         found = stat_at(folder, name)
         if found is None:

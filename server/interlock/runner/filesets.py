@@ -29,8 +29,9 @@ from interlock.runner.tree import (
 )
 
 SET_NAME, SET_FILES = ".set.json", "files"
-SET_BYTES_MAX = 1024 * 1024
+SET_BYTES_MAX = 4 * 1024 * 1024
 SET_FILES_MAX = 500
+LANDED_FILES_MAX = 2 * SET_FILES_MAX  # those of one set, and those of the one before that go
 FILE_BYTES_MAX = 8 * 1024 * 1024
 ABSENT_FILE = "absent"
 OWNER = re.compile(r"[A-Za-z0-9_.-]{1,64}(?::[A-Za-z0-9_.-]{1,64})?")
@@ -60,8 +61,8 @@ class Wanted(NamedTuple):
     def asked(cls, head: Dict[str, Any]) -> "List[Wanted]":
         """As a request names them. Raises RunFault("bad_request")."""
         files = head.get("files")
-        if not isinstance(files, list) or len(files) > 2 * SET_FILES_MAX:
-            raise RunFault("bad_request", "files is a list of at most %d files" % (2 * SET_FILES_MAX))
+        if not isinstance(files, list) or len(files) > LANDED_FILES_MAX:
+            raise RunFault("bad_request", "files is a list of at most %d files" % LANDED_FILES_MAX)
         found = []
         for file in files:
             if not isinstance(file, dict) or not all(isinstance(file.get(name), str) for name in ("expect", "after")):
@@ -86,12 +87,15 @@ def read_set(folder: int) -> Optional[List[SetEntry]]:
         entries = [_set_entry(each) for each in known]
     except (ValueError, KeyError, TypeError, RunFault):
         return None
-    return entries if len(entries) <= SET_FILES_MAX and len(text) <= SET_BYTES_MAX else None
+    return entries if len(entries) <= LANDED_FILES_MAX and len(text) <= SET_BYTES_MAX else None
 
 
 def write_set(folder: int, entries: List[SetEntry]) -> None:
-    """Write a set down in an open folder. Raises OSError."""
-    write_record(folder, SET_NAME, {"files": [entry._asdict() for entry in entries]})
+    """Write a set down in an open folder. Raises RunFault("refused") where it could not be read again, OSError."""
+    record = {"files": [entry._asdict() for entry in entries]}
+    if len(json.dumps(record)) > SET_BYTES_MAX:
+        raise RunFault("refused", "the names of these files are too long to be written down together")
+    write_record(folder, SET_NAME, record)
 
 
 def _set_entry(known: Dict[str, Any]) -> SetEntry:

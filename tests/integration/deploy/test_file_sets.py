@@ -123,6 +123,18 @@ async def test_a_human_is_shown_the_files_that_change_and_never_a_secret(fleet: 
     assert_secret_nowhere(tmp_path / "state")
 
 
+async def test_a_file_that_is_a_secret_by_its_place_is_shown_to_nobody(fleet: Fleet, tmp_path: Path) -> None:
+    config = edge_config(tmp_path, fleet, env="prod")
+    config.write_text(config.read_text().replace("/srv/etc/conf.d/", "/srv/etc/.ssh/"))
+    for host in fleet:
+        host.run(["/bin/sh", "-c", "mkdir -p /srv/etc/.ssh && echo of-nobody-elses-business > /srv/etc/.ssh/a.conf"])
+    async with open_shop(config, fleet) as shop:
+        answer = await shop.ship("first", app="edge", wait_seconds=0)
+        shown = json.dumps(answer) + "".join(approval.summary for approval in await shop.app.store.approvals())
+        assert "of-nobody-elses-business" not in shown
+        assert answer["state"] in ("awaiting_approval", "denied"), answer
+
+
 async def test_what_somebody_changed_since_it_was_approved_is_not_written_over(fleet: Fleet, tmp_path: Path) -> None:
     async with open_shop(edge_config(tmp_path, fleet, env="prod"), fleet) as shop:
         hand_made(fleet)

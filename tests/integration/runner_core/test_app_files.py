@@ -196,6 +196,25 @@ def test_a_landing_that_meets_a_change_in_its_middle_says_that_it_has_to_go_back
     assert tree(site) == before
 
 
+def test_as_many_files_as_two_sets_can_have_come_back_all_of_them(site: AppSite) -> None:
+    old = {f"d/{number}": b"old\n" for number in range(500)}
+    new = {f"e/{number}": b"new\n" for number in range(500)}
+    for folder in ("d", "e"):
+        (site.ground / "etc" / folder).mkdir()
+        os.chown(site.ground / "etc" / folder, UID, UID)
+    for name in old:
+        (site.ground / "etc" / name).write_bytes(b"old\n")
+        os.chown(site.ground / "etc" / name, UID, UID)
+    before = tree(site)
+    placed(site, "r1", new)
+    files = wanted(site, old, new)
+    assert len(files) == 1_000
+    assert site.ask("land", release="r1", expect="", files=files)["ok"]
+    assert set(tree(site)) == {"etc/a.conf", *(f"etc/{name}" for name in new)}
+    assert site.ask("return", release="", expect="r1", files=files)["ok"]
+    assert tree(site) == before
+
+
 def test_a_set_that_is_not_the_one_that_was_decided_on_is_refused(site: AppSite) -> None:
     before = tree(site)
     placed(site, "r1", ONE)
