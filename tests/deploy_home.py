@@ -180,8 +180,10 @@ def kept(host: Host) -> set[str]:
 
 
 def tidy(fleet: Fleet) -> None:
-    """Everything that was deployed is gone; nginx serves nothing again."""
+    """Everything that was deployed is gone; nginx serves nothing again, on hosts that are all up."""
     for host in fleet:
+        if not host.is_up:
+            host.start()
         host.run(["/bin/sh", "-c", "rm -rf /srv/shop /srv/seen /srv/.interlock"])
 
 

@@ -21,10 +21,10 @@ from interlock.runner.appfolders import (
     write_record,
 )
 from interlock.runner.rundirs import RunFault
+from interlock.runner.services import SERVICE_PATH
 from interlock.runner.tree import stat_at
 
 ENGINES = ("podman", "docker")
-ENGINE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENGINE_SECONDS_MAX = 20.0
 ENGINE_OUTPUT_MAX = 64 * 1024
 CONTAINER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -38,7 +38,7 @@ def engine_there(wanted: str) -> Tuple[str, str]:
     """The engine that answers here, its path ("" = none does), and why not. `wanted`: podman, docker or auto."""
     said = []
     for name in ENGINES if wanted == "auto" else (wanted,):
-        path = shutil.which(name, path=ENGINE_PATH)
+        path = shutil.which(name, path=SERVICE_PATH)
         if path is None:
             said.append("%s is not installed" % name)
             continue
@@ -117,7 +117,7 @@ def _asked_engine(argv: List[str]) -> Tuple[int, str, str]:
     try:
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=ENGINE_SECONDS_MAX,
-            env={**os.environ, "PATH": ENGINE_PATH, "LC_ALL": "C"}, cwd="/", check=False,
+            env={**os.environ, "PATH": SERVICE_PATH, "LC_ALL": "C"}, cwd="/", check=False,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as fault:
         return 127, "", str(fault)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy_home import tidy
 from fleet import Fleet, running_fleet
 
 
@@ -15,6 +16,13 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Three hosts with runit, the module's own; each test tidies up what it laid there."""
     with running_fleet(tmp_path_factory.mktemp("fleet"), 3) as hosts:
         yield hosts
+
+
+@pytest.fixture
+def tidied(fleet: Fleet) -> Iterator[None]:
+    """The module's fleet as it was, after the test."""
+    yield
+    tidy(fleet)
 
 
 @pytest.fixture

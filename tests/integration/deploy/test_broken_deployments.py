@@ -5,7 +5,7 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,23 +21,13 @@ from deploy_home import (
     pages,
     ship_first,
     states,
-    tidy,
     write_artifact,
 )
 from fleet import Fleet, needs_fleet
 from interlock.ports import SHUTDOWN
 from sshd import needs_openssh
 
-pytestmark = [pytest.mark.anyio, needs_openssh, needs_fleet]
-
-
-@pytest.fixture(autouse=True)
-def _tidied(fleet: Fleet) -> Iterator[None]:
-    yield
-    for host in fleet:
-        if not host.is_up:
-            host.start()
-    tidy(fleet)
+pytestmark = [pytest.mark.anyio, needs_openssh, needs_fleet, pytest.mark.usefixtures("tidied")]
 
 
 def untouched(fleet: Fleet, release: str = "r1") -> bool:

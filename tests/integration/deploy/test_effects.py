@@ -1,19 +1,18 @@
 """What a deployment's answer says that it changed, and its score: the hosts' disks before and after are the witness."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from deploy_home import at, config_of, kill_server, open_shop, ship_first, states, tidy, write_artifact
+from deploy_home import at, config_of, kill_server, open_shop, ship_first, states, write_artifact
 from fleet import Fleet, needs_fleet
 from fleet_host import Host
 from interlock.deploy_admin import DeployAdmin
 from interlock_tools.call import Json
 from sshd import needs_openssh
 
-pytestmark = [pytest.mark.anyio, needs_openssh, needs_fleet]
+pytestmark = [pytest.mark.anyio, needs_openssh, needs_fleet, pytest.mark.usefixtures("tidied")]
 HOOKS = """
 [apps.shop.hooks.prepare]
 argv = ["/bin/sh", "-c", "mkdir made && echo $INTERLOCK_RELEASE > made/prepared && rm public/extra"]
@@ -24,15 +23,6 @@ argv = ["/bin/sh", "-c", "touch /srv/seen/$INTERLOCK_RELEASE"]
 writes = ["/srv/seen"]
 """
 ONE_LINK = {"created": set(), "modified": {"/srv/shop/current"}, "deleted": set()}
-
-
-@pytest.fixture(autouse=True)
-def _tidied(fleet: Fleet) -> Iterator[None]:
-    yield
-    for host in fleet:
-        if not host.is_up:
-            host.start()
-    tidy(fleet)
 
 
 def disk(host: Host) -> dict[str, tuple[str, ...]]:

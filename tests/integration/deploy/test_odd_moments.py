@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from deploy_home import (
     pages,
     ship_first,
     states,
-    tidy,
     write_artifact,
 )
 from fleet import Fleet, needs_fleet
@@ -28,17 +26,8 @@ from interlock.config import load
 from interlock.ports import Request
 from sshd import needs_openssh
 
-pytestmark = [pytest.mark.anyio, needs_openssh, needs_fleet]
+pytestmark = [pytest.mark.anyio, needs_openssh, needs_fleet, pytest.mark.usefixtures("tidied")]
 SKIP = 'unreachable = "skip"'
-
-
-@pytest.fixture(autouse=True)
-def _tidied(fleet: Fleet) -> Iterator[None]:
-    yield
-    for host in fleet:
-        if not host.is_up:
-            host.start()
-    tidy(fleet)
 
 
 @pytest.mark.parametrize("step", ["prune", "free"])

@@ -1,21 +1,15 @@
 """Shipping a release to real hosts and back: nginx serves it, or what it served before. Disk and client are witness."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from deploy_home import config_of, kept, live, open_shop, pages, states, tidy, write_artifact
+from deploy_home import config_of, kept, live, open_shop, pages, states, write_artifact
 from fleet import Fleet, needs_fleet
 from sshd import needs_openssh
 
-pytestmark = [pytest.mark.anyio, needs_openssh, needs_fleet]
-
-
-@pytest.fixture(autouse=True)
-def _tidied(fleet: Fleet) -> Iterator[None]:
-    yield
-    tidy(fleet)
+pytestmark = [pytest.mark.anyio, needs_openssh, needs_fleet, pytest.mark.usefixtures("tidied")]
 
 
 async def test_a_release_goes_live_on_every_host_the_canary_first(fleet: Fleet, tmp_path: Path) -> None:
